@@ -104,9 +104,7 @@ def _subclasses(cls: type[GptcliError]) -> list[type[GptcliError]]:
     return [cls, *(found for child in cls.__subclasses__() for found in _subclasses(child))]
 
 
-def error_from_code(
-    code: str, message: str, hint: str | None = None, **details: object
-) -> GptcliError:
+def error_from_code(code: str, message: str, hint: str | None = None, **details: object) -> GptcliError:
     """Return the error that `code` names, as it was on the other side of a pipe."""
     by_code = {cls.code: cls for cls in _subclasses(GptcliError)}
     return by_code.get(code, GptcliError)(message, hint=hint, **details)

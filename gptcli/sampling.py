@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal
 
 from gptcli.errors import UsageError
 
@@ -54,7 +54,7 @@ class SamplingParams:
 
     def with_defaults(self, model_defaults: SamplingParams | None = None) -> SamplingParams:
         """Return the same parameters with every gap filled: the model's default, then llama.cpp's."""
-        filled = {}
+        filled: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
             if value is None and model_defaults is not None:
@@ -78,7 +78,7 @@ DEFAULTS: dict[str, float | int] = {
     "dry_multiplier": 0.0,
     "dry_base": 1.75,
     "dry_allowed_length": 2,
-    "dry_penalty_last_n": -1,
+    "dry_penalty_last_n": 64,
     "repeat_penalty": 1.0,
     "repeat_last_n": 64,
     "presence_penalty": 0.0,
@@ -88,7 +88,6 @@ DEFAULTS: dict[str, float | int] = {
     "mirostat_lr": 0.1,
 }
 
-INF = math.inf
 RANGES: dict[str, tuple[float, float]] = {
     "temperature": (0, 10),
     "top_k": (0, 2**31 - 1),

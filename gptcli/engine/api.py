@@ -7,7 +7,7 @@ room for it, works on as many as fit together, and yields events, each with its 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -142,8 +142,11 @@ class Embedded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokenized:
-    """The prompt as the model sees it. `token_count` counts the whole prompt, `kept_tokens` what
-    is left after a cut to the request's limit, `text` is that rest."""
+    """The prompt as the model sees it.
+
+    `token_count` counts the whole prompt, `kept_tokens` what is left after a cut to the request's
+    limit, `text` is that rest.
+    """
 
     id: RequestId
     text: str
@@ -163,7 +166,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """This request failed; others go on."""
+    """One request failed; others go on."""
 
     id: RequestId
     error: GptcliError
@@ -193,6 +196,8 @@ class ModelInfo:
     sampling: SamplingParams = field(default_factory=SamplingParams)  # the model's own defaults
     gpu_layers: int = 0
     threads: int = 0
+    build: str = ""  # what runs the model: its version and what it was built with
+    devices: tuple[str, ...] = ()  # the GPUs it sees
     load_s: float = 0.0
     notes: tuple[str, ...] = ()  # what the engine did by itself, for --verbose
 
@@ -214,12 +219,12 @@ class EngineSettings:
 
 
 class Engine(Protocol):
-    """A loaded model. Closing the iterator of `run` cancels its requests; the engine stays usable."""
+    """A loaded model. Closing the generator of `run` cancels its requests; the engine stays usable."""
 
     @property
     def model(self) -> ModelInfo: ...
 
-    def run(self, requests: Iterable[Request]) -> Iterator[Event]: ...
+    def run(self, requests: Iterable[Request]) -> Generator[Event, None, None]: ...
 
     def close(self) -> None: ...
 
@@ -239,21 +244,17 @@ class Completion:
     logprobs: tuple[TokenLogprob, ...] = ()
 
 
-def stream(engine: Engine, request: Request) -> Iterator[Event]:
+def stream(engine: Engine, request: Request) -> Generator[Event, None, None]:
     """Yield one request's events; raise its error instead of yielding `Failed`."""
-    with contextlib.closing(_generator(engine.run((request,)))) as events:
+    with contextlib.closing(engine.run((request,))) as events:
         for event in events:
             if isinstance(event, Failed):
                 raise event.error
             yield event
 
 
-def _generator(events: Iterator[Event]) -> Iterator[Event]:  # Iterator has no close(); this has
-    yield from events
-
-
 def complete(
-    engine: Engine, request: Generate, on_delta: Callable[[Delta], object] = lambda delta: None
+    engine: Engine, request: Generate, on_delta: Callable[[Delta], object] | None = None
 ) -> Completion:
     """Return one request's whole answer; `on_delta` sees it grow. Raises what the request raised."""
     answer: dict[Channel, list[str]] = {"answer": [], "thinking": []}
@@ -262,7 +263,8 @@ def complete(
         if isinstance(event, Delta):
             answer[event.channel].append(event.text)
             logprobs.extend(event.logprobs)
-            on_delta(event)
+            if on_delta is not None:
+                on_delta(event)
         elif isinstance(event, Finished):
             return Completion(
                 text="".join(answer["answer"]),

@@ -1,0 +1,1 @@
+"""Everything that is written to the terminal or a pipe. Only this package imports rich."""

@@ -1,0 +1,181 @@
+"""What `gptcli generate` does with its options: read, open, write, report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from gptcli.cli.generate import (
+    output_constraint,
+    sampling_params,
+    template_values,
+    unescape,
+)
+from gptcli.cli.material import read_documents, stdin_text
+from gptcli.cli.opening import opened_engine
+from gptcli.cli.options import engine_settings, make_output
+from gptcli.engine.api import Engine
+from gptcli.errors import UsageError
+from gptcli.output.answer import AnswerView, Thinking, answer_json, timings_text
+from gptcli.output.console import Output
+from gptcli.prompts.compose import PromptParts
+from gptcli.prompts.library import Template, load_template
+from gptcli.tasks.generate import (
+    GenerateTask,
+    PreparedPrompt,
+    generate,
+    prepare,
+    repeats_itself,
+    show_prompt,
+)
+
+Params = dict[str, Any]
+
+
+def run_generate(params: Params) -> None:
+    """Run the command. What can be refused without a model is refused before one is loaded."""
+    from gptcli import paths
+
+    output = make_output(params)
+    if params["template"] == "list":
+        show_templates(output, as_json=params["json"])
+        return
+    task = _task(params)
+    template = load_template(params["template"], paths.templates_dir()) if params["template"] else None
+    values = template_values(params["param"])
+    if template is None and values:
+        raise UsageError("--param needs a --template", hint="gptcli generate --template list")
+    if template is not None:
+        template.check(values)
+    engine_settings(params, path="", name="")
+    if task.constraint is not None:
+        from gptcli.engine.grammar import to_gbnf
+
+        to_gbnf(task.constraint)
+    with opened_engine(params, output) as engine:
+        task = replace(task, parts=_parts(params, has_template=template is not None))
+        if template is not None:
+            task = _fill(template, values, task, engine)
+        elif not (task.parts.instruction or task.parts.documents):
+            raise UsageError("there is nothing to go on from", hint='gptcli generate "Once upon a time"')
+        if params["words"] is not None:
+            _write_long(engine, task, params, output)
+        else:
+            _write(engine, task, params, output)
+
+
+def _task(params: Params) -> GenerateTask:
+    return GenerateTask(
+        parts=PromptParts(),
+        raw=params["raw"],
+        sampling=sampling_params(params),
+        constraint=output_constraint(params),
+        stop=tuple(unescape(stop) for stop in params["stop"] or ()),
+        samples=params["num"],
+        logprobs=params["logprobs"],
+        thinking=params["thinking"] != "off",
+        overflow=params["overflow"],
+    )
+
+
+def _parts(params: Params, *, has_template: bool) -> PromptParts:
+    files = params["file"] or ()
+    piped = stdin_text(has_prompt=bool(params["prompt"] or files or has_template))
+    documents = read_documents(files, piped)
+    instruction = params["prompt"] or ""
+    if not instruction.strip() and len(documents) == 1 and not files:
+        # Text that was only piped in is the prompt itself.
+        return PromptParts(instruction=documents[0].text, system=params["system"] or "")
+    return PromptParts(instruction=instruction, documents=documents, system=params["system"] or "")
+
+
+def _fill(
+    template: Template, values: dict[str, str], task: GenerateTask, engine: Engine
+) -> GenerateTask:
+    filled = template.fill(values, as_chat=task.is_chat(engine.model))
+    instruction = "\n\n".join(text for text in (filled.prompt, task.parts.instruction) if text)
+    system = task.parts.system or filled.system
+    parts = replace(task.parts, instruction=instruction, system=system)
+    return replace(task, parts=parts, stop=task.stop + filled.stop)
+
+
+def _write(engine: Engine, task: GenerateTask, params: Params, output: Output) -> None:
+    prepared = prepare(engine, task)
+    for note in engine.model.notes:
+        output.note(note)
+    if prepared.dropped:
+        output.warning(prepared.dropped)
+    if params["dry_run"]:
+        _show_prompt(engine, task, prepared, params, output)
+        return
+    echo = show_prompt(engine, task, prepared.prompt).text if params["echo"] else ""
+    view = AnswerView(
+        output,
+        samples=task.samples,
+        markdown=not params["no_markdown"] and task.constraint is None,
+        streams=not params["no_stream"],
+        thinking=_thinking(params, output),
+        echo=echo,
+        silent=params["json"],
+        logprobs=task.logprobs is not None,
+    )
+    view.show(generate(engine, task, prepared.prompt))
+    if params["json"]:
+        answer = answer_json(engine.model, view.samples, logprobs=task.logprobs is not None)
+        output.json(answer | ({"prompt": echo} if echo else {}))
+    output.note(timings_text(engine.model, view.samples))
+    _warn(view, task, output)
+
+
+def _warn(view: AnswerView, task: GenerateTask, output: Output) -> None:
+    sample = view.samples[-1]
+    if any(repeats_itself(sample.text) for sample in view.samples):
+        output.warning("the text repeats itself; try --dry-multiplier 0.8, or a larger model")
+    elif sample.finish_reason == "length" and task.sampling.max_tokens is None:
+        output.note(f"the text was cut after {sample.usage.completion_tokens} tokens (-n for more)")
+    if not any(sample.text.strip() for sample in view.samples):
+        output.warning("the model wrote nothing")
+
+
+def _show_prompt(
+    engine: Engine, task: GenerateTask, prepared: PreparedPrompt, params: Params, output: Output
+) -> None:
+    shown = show_prompt(engine, task, prepared.prompt)
+    window = engine.model.context_limit
+    if params["json"]:
+        output.json(
+            {
+                "prompt": shown.text,
+                "prompt_tokens": shown.token_count,
+                "context_size": window,
+                "model": engine.model.name,
+            }
+        )
+        return
+    output.write(shown.text)
+    output.finish_text()
+    output.status(f"{shown.token_count:,} tokens of a context window of {window:,}")
+
+
+def _write_long(engine: Engine, task: GenerateTask, params: Params, output: Output) -> None:
+    raise NotImplementedError
+
+
+def _thinking(params: Params, output: Output) -> Thinking:
+    if params["thinking"] is not None:
+        return "show" if params["thinking"] == "show" else "hide"
+    return "show" if output.stderr_is_tty else "hide"
+
+
+def show_templates(output: Output, *, as_json: bool) -> None:
+    """List the prompt templates: the shipped ones and the user's."""
+    from gptcli import paths
+    from gptcli.output.tables import print_table
+    from gptcli.prompts.library import all_templates
+
+    templates = all_templates(paths.templates_dir())
+    if as_json:
+        output.json([template.summary() for template in templates])
+        return
+    rows = [(template.name, template.usage(), template.description) for template in templates]
+    print_table(output, ("template", "parameters", "what it writes"), rows)

@@ -1,0 +1,88 @@
+"""Requests and events as lines of JSON, for the pipes between front and worker."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from gptcli.engine import api
+from gptcli.errors import GptcliError, error_from_code
+from gptcli.messages import Conversation, Message
+from gptcli.sampling import OutputConstraint, SamplingParams
+
+TYPE_KEY = "$"
+VALUES: dict[str, Any] = {
+    cls.__name__: cls
+    for cls in (
+        *(api.Generate, api.Score, api.Embed, api.Tokenize),
+        *(api.Started, api.Delta, api.Scored, api.Embedded, api.Tokenized, api.Finished, api.Failed),
+        *(api.EngineSettings, api.ModelInfo, api.TokenLogprob, api.Usage, api.Timings),
+        *(Conversation, Message, OutputConstraint, SamplingParams),
+    )
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """The first line to a worker. `crash_memory`: where it keeps which builds crash on which CPUs."""
+
+    settings: api.EngineSettings
+    extra_buffers: bool | None = None  # None: as remembered; False: after a crash
+    crash_memory: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """The worker's first answer: the model is loaded."""
+
+    model: api.ModelInfo
+    extra_buffers: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel:
+    """Stop a request."""
+
+    id: api.RequestId
+
+
+VALUES |= {cls.__name__: cls for cls in (Load, Ready, Cancel)}
+
+
+def dumps(value: object) -> bytes:
+    """Return the value as one line of JSON, newline included."""
+    return json.dumps(_encode(value), ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+
+
+def loads(line: bytes) -> Any:
+    """Return the value that `dumps` wrote. Raises ValueError for anything else."""
+    return _decode(json.loads(line))
+
+
+def _encode(value: object) -> object:
+    if isinstance(value, GptcliError):
+        details = {str(key): _encode(item) for key, item in value.details.items()}
+        return {TYPE_KEY: "error", "code": value.code, "message": value.message} | (
+            {"hint": value.hint, "details": details}
+        )
+    if dataclasses.is_dataclass(value):
+        members: dict[str, object] = {TYPE_KEY: type(value).__name__}
+        for field in dataclasses.fields(value):
+            members[field.name] = _encode(getattr(value, field.name))
+        return members
+    if isinstance(value, tuple | list):
+        return [_encode(item) for item in value]
+    return value
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_decode(item) for item in value)
+    if isinstance(value, dict) and TYPE_KEY in value:
+        members = {name: _decode(item) for name, item in value.items() if name != TYPE_KEY}
+        if value[TYPE_KEY] == "error":
+            details = members.pop("details")
+            return error_from_code(members["code"], members["message"], members["hint"], **details)
+        return VALUES[value[TYPE_KEY]](**members)
+    return value

@@ -1,0 +1,120 @@
+"""The worker process: one model, requests on stdin, events on stdout, logs on stderr.
+
+Started by LocalEngine. It ends when its stdin closes, so it never outlives its parent, and it may
+crash without taking the front along.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from gptcli.engine import wire
+from gptcli.engine.api import Delta, Embedded, Failed, Finished, Request, Scored
+from gptcli.engine.llama import LlamaBackend, library_identity
+from gptcli.engine.machine import cpu_model
+from gptcli.engine.scheduler import Scheduler
+from gptcli.errors import GptcliError
+
+ANSWERS = (Delta, Scored, Embedded, Finished)  # the model was evaluated, and did not crash
+
+
+def main() -> None:
+    """Serve until stdin closes."""
+    _harden()
+    requests, events = sys.stdin.buffer, _take_stdout()
+    load = wire.loads(requests.readline())
+    memory = CrashMemory(load.crash_memory)
+    extra_buffers = not memory.known() if load.extra_buffers is None else load.extra_buffers
+    try:
+        backend = LlamaBackend(load.settings, extra_buffers=extra_buffers)
+    except GptcliError as error:
+        events.write(wire.dumps(Failed(id=0, error=error)))
+        return
+    events.write(wire.dumps(wire.Ready(model=backend.info, extra_buffers=extra_buffers)))
+    survived_crash = load.extra_buffers is False
+    serve(Scheduler(backend), requests, events, memory.remember if survived_crash else None)
+
+
+def serve(
+    scheduler: Scheduler,
+    requests: BinaryIO,
+    events: BinaryIO,
+    on_first_answer: Callable[[], None] | None = None,
+) -> None:
+    """Answer requests in order; a cancellation is heard while a request runs."""
+    waiting: queue.SimpleQueue[Request] = queue.SimpleQueue()
+
+    def read() -> None:
+        for line in requests:
+            message = wire.loads(line)
+            if isinstance(message, wire.Cancel):
+                scheduler.cancel(message.id)
+            else:
+                waiting.put(message)
+        # The parent is gone or done; nothing that runs here is wanted any more.
+        os._exit(0)
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        for event in scheduler.run(waiting.get()):
+            events.write(wire.dumps(event))
+            if on_first_answer is not None and isinstance(event, ANSWERS):
+                on_first_answer()
+                on_first_answer = None
+
+
+class CrashMemory:
+    """Remembers that llama.cpp's extra buffers crash: per build of the library and per CPU."""
+
+    def __init__(self, path: str | None) -> None:
+        self._path = Path(path) if path else None
+        self._key = f"{library_identity()} {cpu_model()}"
+
+    def known(self) -> bool:
+        return self._key in self._read()
+
+    def remember(self) -> None:
+        if self._path is None or self.known():
+            return
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            draft = self._path.with_suffix(f".{os.getpid()}")
+            draft.write_text(json.dumps([*self._read(), self._key], indent=1), encoding="utf-8")
+            draft.replace(self._path)
+        except OSError as error:  # then the next start crashes once more, and is saved once more
+            sys.stderr.write(f"cannot remember the crash: {error}\n")
+
+    def _read(self) -> list[str]:
+        try:
+            found = json.loads(self._path.read_text(encoding="utf-8")) if self._path else []
+        except (OSError, ValueError):
+            return []
+        return found if isinstance(found, list) else []
+
+
+def _harden() -> None:
+    # Ctrl-C belongs to the front, which tells us; a core dump of gigabytes helps nobody.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if os.name == "posix":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _take_stdout() -> BinaryIO:
+    # Native code that prints to stdout would break the protocol: it gets stderr instead.
+    protocol = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    return protocol
+
+
+if __name__ == "__main__":
+    main()

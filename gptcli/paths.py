@@ -1,0 +1,52 @@
+"""Where gptcli keeps its files. Functions, never constants: tests and users move them by environment.
+
+Each directory is the platform's own (on Linux: the XDG ones), or `GPTCLI_<KIND>_DIR`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def config_dir() -> Path:
+    """Return the directory of what the user writes: config.toml, templates, models.toml."""
+    return _directory("config")
+
+
+def data_dir() -> Path:
+    """Return the directory of what cannot be made again by itself: weights, conversations, heads."""
+    return _directory("data")
+
+
+def cache_dir() -> Path:
+    """Return the directory of what may be deleted at any time."""
+    return _directory("cache")
+
+
+def state_dir() -> Path:
+    """Return the directory of what programs remember between runs."""
+    return _directory("state")
+
+
+def config_file() -> Path:
+    return config_dir() / "config.toml"
+
+
+def templates_dir() -> Path:
+    return config_dir() / "templates"
+
+
+def crash_memory_file() -> Path:
+    """Return the file that says which builds of llama.cpp crash on which CPUs."""
+    return state_dir() / "crashes.json"
+
+
+def _directory(kind: str) -> Path:
+    moved = os.environ.get(f"GPTCLI_{kind.upper()}_DIR")
+    if moved:
+        return Path(moved).expanduser()
+    import platformdirs
+
+    directories = platformdirs.PlatformDirs("gptcli", appauthor=False)
+    return Path(getattr(directories, f"user_{kind}_dir"))
