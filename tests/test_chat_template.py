@@ -363,12 +363,6 @@ def test_a_hostile_template_is_a_clean_and_quick_error(
     assert time.monotonic() - started < 1.5
 
 
-def test_the_time_limit() -> None:
-    started = time.monotonic()
-    assert failure("{{" + "-" * 100 + "1}}" + HOSTILE["a long sum"]) == "it takes too long"
-    assert 1.9 < time.monotonic() - started < 3
-
-
 def test_outside_the_main_thread_the_steps_are_counted() -> None:
     messages = []
     loops = HOSTILE["loops in loops"]
@@ -391,7 +385,9 @@ def test_what_takes_long_in_one_go_is_stopped_by_the_timer(monkeypatch: pytest.M
         "{% set a = range(99999)|list %}{% set b = range(99999)|list %}"
         + "{% if a == b %}{% endif %}" * 3000
     )
+    started = time.monotonic()
     assert failure(compares) == "it takes too long"
+    assert time.monotonic() - started < 1
 
 
 def test_a_long_conversation_is_no_bomb() -> None:

@@ -395,16 +395,15 @@ def test_width_may_change(columns: int, reflows: bool) -> None:
     terminal = Terminal(60, 24, NO_COLOR="1", **({} if reflows else {"XTERM_VERSION": "XTerm(390)"}))
     clock = Clock()
     words = [f"word{n}" for n in range(40)]
+    text = "\n".join(["## Title", *words])
+    seen, unseen = text[:200], text[200:]
     with stream_on(terminal, clock) as stream:
-        stream.feed("# Title\n\n" + " ".join(words[:30]))
+        stream.feed(seen)
         terminal.resize(columns, 24, reflows=reflows)
         clock.now_s += 1
-        stream.feed(" " + " ".join(words[30:]))
+        stream.feed(unseen)
 
-    assert terminal.screen.text.split()[1:] == words
-    assert terminal.screen.text.split("\n")[2:] == printed_at_once(" ".join(words), columns, 24).split(
-        "\n"
-    )
+    assert terminal.screen.text == printed_at_once(text, columns, 24)
 
 
 @pytest.mark.parametrize("name", ["long code", "long bullets", "long numbers"])
@@ -500,29 +499,61 @@ def test_model_cannot_control_the_terminal(attack: str) -> None:
 
 PROGRAM = """
 import sys, time
+from pathlib import Path
 from gptcli.output.console import Output
 from gptcli.output.markdown import MarkdownStream
 
-text = sys.stdin.read() if len(sys.argv) == 1 else open(sys.argv[1], encoding="utf-8").read()
-with MarkdownStream(Output()) as stream:
-    for start in range(0, len(text), 40):
-        stream.feed(text[start:start + 40])
-        time.sleep(0.002)
+text = Path(sys.argv[1]).read_text(encoding="utf-8")
+fed = 0
+try:
+    with MarkdownStream(Output()) as stream:
+        while fed < len(text):
+            stream.feed(text[fed : fed + 40])
+            fed += 40
+            time.sleep(0.002)
+except KeyboardInterrupt:
+    pass
+Path(sys.argv[2]).write_text(text[:fed], encoding="utf-8")
 """
+
+
+def run_on_a_terminal(text: str, tmp_path: Path, *, interrupt_at: str | None = None) -> tuple[str, str]:
+    """Return what was fed to the stream, and the scrollback of a 40x10 terminal it ran on."""
+    source, fed = tmp_path / "text.md", tmp_path / "fed.md"
+    source.write_text(text, encoding="utf-8")
+    child = pexpect.spawn(
+        sys.executable,
+        ["-c", PROGRAM, str(source), str(fed)],
+        dimensions=(10, 40),
+        env={"TERM": "xterm-256color", "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"},
+        timeout=20,
+    )
+    sent = b""
+    if interrupt_at is not None:
+        child.expect(interrupt_at)
+        sent = child.before + child.after
+        child.sendintr()
+    screen = Screen(40, 10)
+    screen.feed(sent + child.read())
+    child.close()
+    assert child.exitstatus == 0
+    return fed.read_text(encoding="utf-8"), screen.text
 
 
 def test_real_terminal(tmp_path: Path) -> None:
     text = "\n\n".join(map(document, ("headings", "bullets", "long code", "wide", "table")))
-    source = tmp_path / "text.md"
-    source.write_text(text, encoding="utf-8")
-    environ = {"TERM": "xterm-256color", "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}
 
-    child = pexpect.spawn(
-        sys.executable, ["-c", PROGRAM, str(source)], dimensions=(10, 40), env=environ, timeout=20
-    )
-    screen = Screen(40, 10)
-    screen.feed(child.read())
-    child.close()
+    fed, shown = run_on_a_terminal(text, tmp_path)
 
-    assert child.exitstatus == 0
-    assert screen.text == printed_at_once(text, 40, 10)
+    assert fed == text
+    assert shown == printed_at_once(text, 40, 10)
+
+
+def test_ctrl_c_on_a_real_terminal(tmp_path: Path) -> None:
+    text = "# Title\n\n" + " ".join(f"word{n}" for n in range(4000))
+
+    fed, shown = run_on_a_terminal(text, tmp_path, interrupt_at=r"word[2-9]\d\d")
+
+    assert len(fed) < len(text)
+    # The interrupt may have come between feeding a piece and counting it.
+    assert shown in (printed_at_once(text[:size], 40, 10) for size in (len(fed), len(fed) + 40))

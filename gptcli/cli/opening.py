@@ -45,7 +45,7 @@ def opened_engine(params: dict[str, Any], output: Output) -> Generator[Engine, N
 
 
 def _explain(path: Path, error: EngineCrashedError | ModelError) -> None:
-    from gptcli.models.gguf import diagnose
+    from gptcli.models.diagnosis import diagnose
 
     try:
         diagnose(path)

@@ -43,7 +43,6 @@ class ChatTemplate:
         self._source = source
         self._tokens = {"bos_token": bos_token, "eos_token": eos_token}
         self._budget = _Budget()
-        self._template: Template | None = None
 
     def render(
         self, conversation: Conversation, *, thinking: bool = True, now: datetime | None = None
@@ -53,6 +52,9 @@ class ChatTemplate:
         A system message goes into the first user message if the template does not know the role.
         Raises ModelFileError when the template fails, or does too much.
         """
+        import jinja2.ext
+        import jinja2.sandbox  # noqa: F401 (before the clock runs)
+
         messages = conversation.messages
         if not messages:
             raise UsageError("the conversation has no messages")
@@ -60,7 +62,6 @@ class ChatTemplate:
         try:
             with _time_limit(TIME_LIMIT_S):
                 self._budget.start(sum(len(message.content) for message in messages))
-                self._compile()
                 if messages[-1].role == "assistant":
                     return self._continue(messages, options)
                 return self._fill(messages, {**options, "add_generation_prompt": True})
@@ -71,7 +72,8 @@ class ChatTemplate:
 
     def _continue(self, messages: Sequence[Message], options: dict[str, Any]) -> str:
         *earlier, last = messages
-        if self._abilities.shows_system_to_the_end or all(m.role != "system" for m in earlier):
+        abilities, has_system = self._abilities, any(m.role == "system" for m in earlier)
+        if not has_system or not abilities.takes_system or abilities.shows_system_to_the_end:
             marked = [*earlier, Message("assistant", last.content + CONTINUE_MARK)]
             with contextlib.suppress(_TemplateFailedError):
                 text = self._fill(marked, {**options, "add_generation_prompt": False})
@@ -81,7 +83,8 @@ class ChatTemplate:
         return self._fill(earlier, {**options, "add_generation_prompt": True}) + last.content
 
     def _fill(self, messages: Sequence[Message], variables: dict[str, Any]) -> str:
-        run = functools.partial(self._run, variables=variables, parts=self._abilities.takes_parts)
+        parts = self._abilities.takes_parts
+        run = functools.partial(self._run, self._template, variables=variables, parts=parts)
         if all(message.role != "system" for message in messages):
             return run(messages)
         if not self._abilities.takes_system:
@@ -95,37 +98,35 @@ class ChatTemplate:
 
     @functools.cached_property
     def _abilities(self) -> _Abilities:
-        system, user, answer = (
-            Message("system", PROBE),
-            Message("user", PROBE),
-            Message("assistant", "x"),
-        )
-        parts = not self._shows_probe(user) and self._shows_probe(user, parts=True)
-        other = Message("user", "x")
+        asked = Message("user", PROBE)
+        parts = not self._shows_probe(asked) and self._shows_probe(asked, parts=True)
+        told = [Message("system", PROBE), Message("user", "x")]
         return _Abilities(
             takes_parts=parts,
-            takes_system=self._shows_probe(system, other, parts=parts),
-            shows_system_to_the_end=self._shows_probe(system, other, answer, parts=parts),
+            takes_system=self._shows_probe(*told, parts=parts),
+            shows_system_to_the_end=self._shows_probe(*told, Message("assistant", "x"), parts=parts),
         )
 
     def _shows_probe(self, *messages: Message, parts: bool = False) -> bool:
+        template = self._template  # it may not even compile: that is not what is asked here
         asks = messages[-1].role == "user"
         variables = {"add_generation_prompt": asks, "strftime_now": _clock(None)}
         with contextlib.suppress(_TemplateFailedError):
-            return PROBE in self._run(messages, variables, parts=parts)
+            return PROBE in self._run(template, messages, variables, parts=parts)
         return False
 
-    def _compile(self) -> None:
-        if self._template is None:
-            if len(self._source) > MAX_SOURCE:
-                raise _TemplateFailedError(f"it is longer than {MAX_SOURCE} characters")
-            self._template = _compile(self._source, self._budget)
+    @functools.cached_property
+    def _template(self) -> Template:
+        if len(self._source) > MAX_SOURCE:
+            raise _TemplateFailedError(f"it is longer than {MAX_SOURCE} characters")
+        return _compile(self._source, self._budget)
 
-    def _run(self, messages: Sequence[Message], variables: dict[str, Any], parts: bool) -> str:
-        assert self._template is not None
+    def _run(
+        self, template: Template, messages: Sequence[Message], variables: dict[str, Any], *, parts: bool
+    ) -> str:
         written: list[str] = []
         try:
-            pieces = self._template.generate(
+            pieces = template.generate(
                 messages=[_as_dict(message, parts=parts) for message in messages],
                 tools=None,
                 documents=None,
@@ -216,7 +217,8 @@ def _describe(error: Exception) -> str:
 
     if isinstance(error, RecursionError | MemoryError):
         return "it is nested too deeply"
-    text = " ".join(str(error).split()) or type(error).__name__
+    raw = error.message if isinstance(error, jinja2.TemplateSyntaxError) else str(error)
+    text = " ".join((raw or type(error).__name__).split())
     text = "".join(character for character in text if character.isprintable())[:200]
     if isinstance(error, jinja2.TemplateSyntaxError):
         return f"{text} (line {error.lineno})"
@@ -323,8 +325,6 @@ class _Budget:
         """Count a value that the template has made, and return it; iterators as lists."""
         if isinstance(value, Iterator | ItemsView | KeysView | ValuesView):
             value = list(islice(value, MAX_ITEMS + 1))
-            if len(value) > MAX_ITEMS:
-                raise _LimitError("it makes a list too long")
         if isinstance(value, str):
             self.spend(len(value))
         if not isinstance(value, self.opaque):
@@ -358,14 +358,23 @@ class _Budget:
         if known is not None:
             return known[1:]
         parts = [*value, *value.values()] if isinstance(value, dict) else value
+        if len(parts) > MAX_ITEMS:
+            raise _LimitError("it makes a list too long")
         self.spend(len(parts))
-        measured = [self.measure(part) for part in parts]
-        size = sum(part[0] for part in measured) + len(measured)
-        depth = 1 + max((part[1] for part in measured), default=0)
+        size, depth = len(parts), 0
+        for part in parts:
+            part_size, part_depth = self.measure(part)
+            size, depth = size + part_size, max(depth, part_depth)
+        depth += 1
         self._known[id(value)] = (value, size, depth)  # holding it: the id stays its own
         return size, depth
 
     # ------------------------------------------------------- what would make much out of little
+
+    def foresee(self, size: int) -> None:
+        self.spend(max(size, 0))
+        if size > self._largest:
+            raise _LimitError("it makes a value too large")
 
     def foresee_method(self, text: str, method: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return the arguments as they should be passed."""
@@ -378,16 +387,16 @@ class _Budget:
         return args
 
     def foresee_replace(self, text: str, old: str, new: str) -> None:
-        self.spend(text.count(old) * len(new))
+        self.foresee(text.count(old) * len(new))
 
     def foresee_join(self, separator: str, items: Sequence[object]) -> None:
-        self.spend(len(separator) * len(items))
+        self.foresee(len(separator) * len(items))
 
     def foresee_operator(self, operator: str, left: Any, right: Any) -> None:
         if operator == "*":
             for sequence, count in ((left, right), (right, left)):
                 if isinstance(sequence, str | list | tuple) and isinstance(count, int):
-                    self.spend(len(sequence) * max(count, 0))
+                    self.foresee(len(sequence) * count)
         elif operator == "**" and isinstance(left, int) and isinstance(right, int):
             if left.bit_length() * right > MAX_BITS:
                 raise _LimitError("it computes with huge numbers")
@@ -397,15 +406,20 @@ class _Budget:
     def foresee_percent(self, form: str, arguments: Any) -> None:
         if re.search(r"\*|\d{4}", form.partition("%")[2]):
             raise _LimitError("it formats to a huge width")
-        self.spend(form.count("%") * (1000 + 10 * self.size(arguments)))
+        self._foresee_fields(form.count("%"), arguments)
 
-    def foresee_format(self, form: str, arguments: Any) -> None:
+    def foresee_format(self, form: str, arguments: Sequence[Any]) -> None:
         fields = 0
         for _, field, spec, _ in string.Formatter().parse(form):
             fields += field is not None
             if spec and re.search(r"\{|\d{4}", spec):
                 raise _LimitError("it formats to a huge width")
-        self.spend(fields * (1000 + 10 * self.size(arguments)))
+        self._foresee_fields(fields, arguments)
+
+    def _foresee_fields(self, count: int, arguments: Any) -> None:
+        size, depth = self.measure(arguments)
+        # A text inside a list is written with escapes: \U0001f600.
+        self.spend(count * (1000 + size * (10 if depth > 1 else 1)))
 
 
 def _compile(source: str, budget: _Budget) -> Template:
@@ -492,7 +506,7 @@ def _environment(budget: _Budget) -> Environment:
                 return None
 
             def bounded(*args: Any, **kwargs: Any) -> str:
-                budget.foresee_format(value.__self__, (args, kwargs))
+                budget.foresee_format(value.__self__, (*args, *kwargs.values()))
                 return formatted(*args, **kwargs)
 
             return bounded
@@ -557,7 +571,7 @@ def _filters(environment: Environment, budget: _Budget) -> dict[str, Callable[..
         return str(d).join(texts)
 
     def indent(text: str, width: int | str = 4, first: bool = False, blank: bool = False) -> str:
-        budget.spend((text.count("\n") + 1) * (width if isinstance(width, int) else len(width)))
+        budget.foresee((text.count("\n") + 1) * (width if isinstance(width, int) else len(width)))
         return do_indent(text, width, first, blank)
 
     def percent(form: object, *args: Any, **kwargs: Any) -> str:

@@ -317,6 +317,7 @@ class LlamaBackend:
         params.n_ctx = window
         params.n_batch = params.n_ubatch = window if embeddings else BATCH_TOKENS
         params.n_seq_max = 1
+        params.swa_full = False
         params.n_threads = params.n_threads_batch = self._threads
         params.abort_callback = self._abort_callback
         params.abort_callback_data = ctypes.addressof(self._abort_flag)

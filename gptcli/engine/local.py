@@ -70,7 +70,8 @@ class LocalEngine:
         """What the loaded model says of itself. Raises ModelFileError, MemoryFitError or
         EngineCrashedError, with `stage="load"` among the details, when it cannot be loaded.
         """
-        if self._worker.has_exited():
+        if self._worker.is_spent():
+            self._worker.close()
             self._worker = self._start()
         try:
             self._wait_until_ready()
@@ -154,6 +155,7 @@ class LocalEngine:
             raise self._worker.death(stage="load")
         answer = wire.loads(message)
         if isinstance(answer, Failed):
+            self._worker.has_failed = True
             answer.error.details["stage"] = "load"
             raise answer.error
         self._worker.model = answer.model
@@ -174,6 +176,7 @@ class LocalEngine:
 
     def _restart_without_extra_buffers(self, error: GptcliError) -> None:
         self._restarts.append(f"{error.message}; started again without extra buffers")
+        self._worker.close()
         self._worker = self._start(extra_buffers=False)
         self._wait_until_ready()
 
@@ -202,7 +205,6 @@ class Feeder:
         threading.Thread(target=self._feed, daemon=True).start()
 
     def _feed(self) -> None:
-        messages = self._worker.messages
         try:
             for request in self._requests:
                 self._room.acquire()
@@ -214,9 +216,13 @@ class Feeder:
                     self.outstanding[request.id] = request
                     self._worker.send(request)
         except BaseException as error:  # noqa: BLE001 (raised again by the thread that runs)
-            messages.put(FeederDone(error))
+            self._end(FeederDone(error))
         else:
-            messages.put(FeederDone())
+            self._end(FeederDone())
+
+    def _end(self, done: FeederDone) -> None:
+        with self._lock:
+            self._worker.messages.put(done)
 
     def take_end(self, done: FeederDone) -> None:
         self._is_exhausted, self._error = True, done.error
@@ -243,8 +249,11 @@ class Feeder:
     def resend(self, worker: Worker) -> None:
         """Go on with a new worker, which gets all unfinished requests."""
         with self._lock:
-            worker.messages = self._worker.messages
-            self._worker = worker
+            dead, self._worker = self._worker, worker
+            while not dead.messages.empty():
+                message = dead.messages.get()
+                if isinstance(message, FeederDone):
+                    worker.messages.put(message)
             for request in self.outstanding.values():
                 worker.send(request)
 
@@ -256,6 +265,7 @@ class Worker:
         self.model: ModelInfo | None = None
         self.extra_buffers = load.extra_buffers is not False
         self.has_answered = False
+        self.has_failed = False  # and was reported
         self.messages: queue.SimpleQueue[bytes | FeederDone | None] = queue.SimpleQueue()
         self._logs: IO[bytes] | None = None if show_logs else tempfile.TemporaryFile()  # noqa: SIM115
         with _sigint_ignored():
@@ -289,6 +299,10 @@ class Worker:
     def has_exited(self) -> bool:
         return self._process.poll() is not None
 
+    def is_spent(self) -> bool:
+        """Tell whether a new worker is needed: this one failed, or died while it had nothing to do."""
+        return self.has_failed or (self.model is not None and self.has_exited())
+
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
@@ -305,6 +319,7 @@ class Worker:
 
     def death(self, *, stage: str) -> EngineCrashedError:
         """Return the error that says how this worker died and why that may be."""
+        self.has_failed = True
         status = self.exit_status()
         last_words = self._last_words()
         if status is not None and status < 0:

@@ -27,7 +27,7 @@ class ResolvedModel:
 def resolve_model(spec: str | None, on_progress: Report | None = None) -> ResolvedModel:
     """Return the file that `spec` names: an alias, a repository on the Hub, or a path.
 
-    Raises ModelNotFoundError, ModelFileError (see gguf.quick_check), StorageError.
+    Raises ModelNotFoundError, ModelFileError (see diagnosis.quick_check), StorageError.
     """
     if spec is None:
         path = starter.join(find_spec(DEFAULT_ALIAS), on_progress)
@@ -35,7 +35,7 @@ def resolve_model(spec: str | None, on_progress: Report | None = None) -> Resolv
     if spec.startswith(SCRIPTED_PREFIX):
         return ResolvedModel(spec, spec)
     if is_path(spec):
-        from gptcli.models.gguf import quick_check
+        from gptcli.models.diagnosis import quick_check
 
         path = Path(spec).expanduser()
         quick_check(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
@@ -222,8 +223,12 @@ def _logprobs_json(sample: Sample) -> list[dict[str, Any]]:
     return [
         {
             "token": item.token,
-            "logprob": item.logprob,
-            "top": [{"token": token, "logprob": logprob} for token, logprob in item.top],
+            "logprob": _finite(item.logprob),
+            "top": [{"token": token, "logprob": _finite(logprob)} for token, logprob in item.top],
         }
         for item in sample.logprobs
     ]
+
+
+def _finite(logprob: float) -> float | None:
+    return logprob if math.isfinite(logprob) else None  # JSON has no infinity

@@ -175,15 +175,15 @@ class Output:
             columns, lines = columns or size.columns, lines or size.lines
         return columns or FALLBACK_SIZE[0], lines or FALLBACK_SIZE[1]
 
-    def rich_console(self, file: TextIO, *, color: bool, fixed_size: bool = True) -> Console:
+    def rich_console(self, file: TextIO, *, color: bool) -> Console:
         """Return a rich console for text of our terminal's size and colours."""
         from rich.console import Console
 
         columns, lines = self.terminal_size()
         return Console(
             file=file,
-            width=columns if fixed_size else None,
-            height=lines if fixed_size else None,
+            width=columns,
+            height=lines,
             force_terminal=True,
             color_system=self._color_system() if color else None,
             no_color=False,

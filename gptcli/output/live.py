@@ -31,7 +31,7 @@ class LiveRegion:
         """Replace the live rows by `final` rows, which stay, and new live rows."""
         columns = self._output.width
         frame = [*final, *(_guarded(row, columns) for row in live)]
-        kept = _shared(self._rows, frame) if columns == self._columns else 0
+        kept = _shared(self._rows, frame)
         rows_up = sum(self._height(row, columns) for row in self._rows[kept:])
         text = "".join(f"{row}\n" for row in frame[kept:])
         if rows_up:

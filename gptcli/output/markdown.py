@@ -10,14 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING
 
-from gptcli.output.blocks import CODE
+from gptcli.output.blocks import CODE, Block, BlockRenderer
 from gptcli.output.console import Output, visible
 from gptcli.output.live import LiveRegion
-
-if TYPE_CHECKING:
-    from gptcli.output.blocks import Block
 
 MIN_INTERVAL_S = 0.05
 MAX_LOAD = 0.2  # share of the time that may go into drawing
@@ -31,8 +27,6 @@ class MarkdownStream:
     """
 
     def __init__(self, output: Output, clock: Callable[[], float] = time.monotonic) -> None:
-        from gptcli.output.blocks import BlockRenderer
-
         self._output = output
         self._clock = clock
         self._renderer = BlockRenderer(output)

@@ -108,9 +108,7 @@ class Progress:
             TaskProgressColumn(),
             TextColumn("{task.fields[text]}", markup=False),
             TimeRemainingColumn(compact=True),
-            console=self._output.rich_console(
-                self._output.stderr, color=self._output.stderr_color, fixed_size=False
-            ),
+            console=self._output.rich_console(self._output.stderr, color=self._output.stderr_color),
             transient=True,
             redirect_stdout=False,
             redirect_stderr=False,
@@ -119,6 +117,7 @@ class Progress:
         return bar
 
     def _fill(self, bar: Bar) -> None:
+        bar.console.width = self._output.width
         task = bar.task_ids[0]
         bar.update(task, completed=self._done, total=self._total, text=visible(self._text))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -127,7 +128,7 @@ def _print_rich(output: Output, renderable: RenderableType) -> None:
 def _print_plain(
     output: Output, columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]
 ) -> None:
-    table = [[" ".join(cell.split()) for cell in row] for row in (columns, *rows)]
+    table = [[re.sub(r"[\t\r\n]+", " ", cell) for cell in row] for row in (columns, *rows)]
     widths = [max(map(_cells, column)) for column in zip(*table, strict=True)]
     for row in table:
         cells = []

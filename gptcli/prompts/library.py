@@ -132,7 +132,9 @@ class Template:
         known |= {name: value for name, value in values.items() if value.strip()}
         if as_chat:
             prompt, stop = self.prompt or self.base, () if self.prompt else self.stop
-            return FilledTemplate(prompt=_fill(prompt, known), system=_fill(self.system, known), stop=stop)
+            return FilledTemplate(
+                prompt=_fill(prompt, known), system=_fill(self.system, known), stop=stop
+            )
         return FilledTemplate(prompt=_fill(self.base or self.prompt, known), system="", stop=self.stop)
 
     def _example(self) -> str:

@@ -1,0 +1,274 @@
+"""Write a long text of about N words: plan sections, then write paragraph after paragraph.
+
+The length is kept by control. A sentence is held back until it is whole, and added only if the text
+stays within 15 % of N, does not go in circles and does not talk about the task. A sentence that is
+refused is asked for again with another seed; the longer that fails, the more is tried, and let through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+from gptcli.engine.api import Engine, Timings, Usage
+from gptcli.errors import UsageError
+from gptcli.prompts.longform import LongPrompts
+from gptcli.tasks.draft import LEAST_SECTION, Draft, LengthGoal, Section, Verdict
+from gptcli.tasks.generate import GenerateTask, PreparedPrompt, prepare
+from gptcli.tasks.outline import clean_title, section_count, write_outline
+from gptcli.tasks.paragraphs import ParagraphSource
+from gptcli.tasks.prose import ends_sentence
+from gptcli.tasks.repetition import Strictness, repeated_share
+
+LEAST_WORDS, MOST_WORDS = 50, 50_000
+DOUBTFUL_REPETITION = 0.2  # share of repeated 4-grams
+
+# Failures in a row, and what changes after so many.
+NEW_PARAGRAPH, NEXT_SECTION, FORGET, LOOSE, ANYTHING, GIVE_UP = 2, 3, 4, 5, 7, 12
+NEAR_ENOUGH = 2  # failures, when the text could end where it is
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LongStyle:
+    """What kind of text: its topic, whether it shows headings, how a base model's sections begin."""
+
+    topic: str = ""
+    headings: bool = True
+    beats: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The outline; empty for a text in one piece, and when the model finds its headings as it goes."""
+
+    headings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SectionStarted:
+    """The text that follows belongs to this section. `total` may grow."""
+
+    number: int
+    total: int
+    heading: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """The next piece of the text, headings included."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How long the text is by now."""
+
+    words_done: int
+    words_wanted: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """The whole text: all pieces joined."""
+
+    text: str
+    words: int
+    sections: tuple[Section, ...]
+    usage: Usage
+    timings: Timings
+    warnings: tuple[str, ...] = ()
+
+
+LongEvent = Planned | SectionStarted | Text | Progress | Done
+LongEvents = Generator[LongEvent, None, None]
+
+
+def check_words(words: int) -> None:
+    """Raise UsageError for a length that cannot be asked for."""
+    if not LEAST_WORDS <= words <= MOST_WORDS:
+        raise UsageError(f"--words must be between {LEAST_WORDS} and {MOST_WORDS:,}, not {words:,}")
+
+
+def write_long(
+    engine: Engine, task: GenerateTask, words: int, style: LongStyle | None = None
+) -> LongEvents:
+    """Yield a text of about so many words as it is written; within 15 %, if the model writes at all.
+
+    The same seed gives the same text. Raises UsageError for a length out of range, and what the
+    engine raises.
+    """
+    check_words(words)
+    style = style or LongStyle()
+    prepared = prepare(engine, _leaving_room(task, engine.model.context_limit))
+    return _Writer(engine, task, prepared, words, style).write()
+
+
+def _leaving_room(task: GenerateTask, window: int) -> GenerateTask:
+    # Half of the window is for what gets written.
+    return replace(task, sampling=replace(task.sampling, max_tokens=window // 2))
+
+
+class _Writer:
+    """Writes one text: asks for sentences, and decides what to do when they are no good."""
+
+    def __init__(
+        self, engine: Engine, task: GenerateTask, prepared: PreparedPrompt, words: int, style: LongStyle
+    ) -> None:
+        self._engine = engine
+        self._style = style
+        self._prompts = LongPrompts(
+            brief=prepared.prompt, words=words, topic=style.topic, shows_headings=style.headings
+        )
+        self._source = ParagraphSource(engine, self._prompts, task.sampling, task.stop)
+        self._draft = Draft(LengthGoal(words), shows_headings=style.headings)
+        self._dropped = prepared.dropped
+        self._outline: list[str] = []
+        self._total = section_count(words)
+        self._number = 0
+        self._announced = 0
+        self._begun = ""  # a sentence that is not whole yet
+        self._failures = 0
+        self._relaxed = 0  # sentences that were let through although they repeat others
+
+    def write(self) -> LongEvents:
+        if self._total > 1 and self._wants_outline():
+            self._outline = write_outline(
+                self._engine, self._prompts, self._total, self._source.sampling()
+            )
+            self._source.prompts = replace(self._prompts, headings=self._outline)
+        yield Planned(tuple(self._outline))
+        while not self._is_over():
+            self._next_section()
+            yield from self._section()
+        if end := self._draft.close():
+            yield Text(end)
+        yield self._progress()
+        yield Done(
+            text=self._draft.text,
+            words=self._draft.words,
+            sections=self._draft.sections(),
+            usage=self._source.usage,
+            timings=self._source.timings,
+            warnings=tuple(self._warnings()),
+        )
+
+    def _wants_outline(self) -> bool:
+        # A base model without headings would not see the outline.
+        return self._style.headings or not isinstance(self._prompts.brief, str)
+
+    # ----------------------------------------------------------------------------------- sections
+
+    def _next_section(self) -> None:
+        left = self._total - self._number
+        heading = self._heading()
+        self._draft.begin_section(heading, self._draft.words_left // max(1, left))
+        self._begun = self._beat()
+        self._number += 1
+        self._total = max(self._total, self._number)
+
+    def _heading(self) -> str:
+        if self._number < len(self._outline):
+            return self._outline[self._number]
+        if self._total == 1 or not self._style.headings:
+            return ""
+        used = {heading.casefold() for heading in self._draft.headings}
+        heading = clean_title(self._source.heading(self._draft.text))
+        return "" if heading.casefold() in used else heading
+
+    def _beat(self) -> str:
+        beats = self._style.beats
+        if not beats or self._number == 0 or not isinstance(self._prompts.brief, str):
+            return ""
+        if self._number == self._total - 1:
+            return beats[-1]
+        return beats[(self._number - 1) % (len(beats) - 1)] if len(beats) > 1 else ""
+
+    def _section(self) -> LongEvents:
+        while not self._is_over():
+            before = self._draft.words
+            yield from self._paragraph()
+            self._count_failures(before)
+            if self._draft.is_section_full or self._moves_on():
+                return
+
+    def _moves_on(self) -> bool:
+        """Tell whether the model has no more to say here, and there is reason to begin another section."""
+        if self._failures < NEXT_SECTION or self._draft.words_left < LEAST_SECTION:
+            return False
+        is_last = self._number >= self._total
+        return self._failures == NEXT_SECTION and not (is_last and self._draft.is_section_empty)
+
+    def _is_over(self) -> bool:
+        if self._draft.is_complete:
+            return True
+        if self._draft.is_near_enough and self._failures >= NEAR_ENOUGH:
+            return True
+        if self._draft.spare or self._draft.words >= self._draft.goal.least:
+            return self._failures >= NEXT_SECTION
+        return self._failures >= GIVE_UP
+
+    # --------------------------------------------------------------------------------- paragraphs
+
+    def _paragraph(self) -> LongEvents:
+        draft = self._draft
+        if self._failures >= NEW_PARAGRAPH and ends_sentence(draft.text):
+            draft.end_paragraph()
+        strictness = self._strictness()
+        sentences = self._source.sentences(
+            draft.text, draft.lead, self._begun, retry=self._failures, forgets=self._failures >= FORGET
+        )
+        self._begun = ""
+        with closing(sentences):
+            for sentence in sentences:
+                verdict, piece = draft.offer(sentence, strictness)
+                if piece:
+                    yield from self._added(piece, strictness)
+                if (
+                    draft.is_complete
+                    or draft.is_section_full
+                    or verdict not in (Verdict.ACCEPTED, Verdict.SKIPPED)
+                ):
+                    return
+        self._begun = self._source.rest
+        if not self._begun:
+            draft.end_paragraph()
+
+    def _added(self, piece: str, strictness: Strictness) -> LongEvents:
+        headings = self._draft.headings
+        if len(headings) > self._announced:
+            self._announced = len(headings)
+            yield SectionStarted(self._announced, max(self._total, self._announced), headings[-1])
+        self._relaxed += strictness is Strictness.OFF
+        yield Text(piece)
+        yield self._progress()
+
+    def _progress(self) -> Progress:
+        return Progress(self._draft.words, self._draft.goal.words)
+
+    # ----------------------------------------------------------------------------------- failures
+
+    def _count_failures(self, words_before: int) -> None:
+        if self._draft.words == words_before and not self._begun:
+            self._failures += 1
+        elif self._failures >= LOOSE:
+            # What only went on by being less strict goes on like that, until it goes better.
+            self._failures -= 1
+        else:
+            self._failures = 0
+
+    def _strictness(self) -> Strictness:
+        if self._failures >= ANYTHING:
+            return Strictness.OFF
+        return Strictness.LOOSE if self._failures >= LOOSE else Strictness.STRICT
+
+    def _warnings(self) -> list[str]:
+        draft, warnings = self._draft, [self._dropped] if self._dropped else []
+        if draft.words < draft.goal.least:
+            warnings.append(
+                f"the model stopped writing after {draft.words:,} of {draft.goal.words:,} words"
+            )
+        if self._relaxed or repeated_share(draft.text) > DOUBTFUL_REPETITION:
+            warnings.append("the text repeats itself; a larger model does so less")
+        return warnings
