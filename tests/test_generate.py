@@ -29,6 +29,7 @@ def test_a_pipe_gets_the_text_and_one_newline(cli: Cli, script: Script) -> None:
 
 def test_a_text_that_ends_its_line_gets_no_second_newline(cli: Cli, script: Script) -> None:
     assert cli("generate", "-m", script("one\ntwo\n"), "x").stdout == "one\ntwo\n"
+    assert cli("generate", "-m", script("one\n\ntwo\n\n\n"), "x").stdout == "one\n\ntwo\n"
 
 
 def test_json_has_the_keys_of_the_contract(cli: Cli, script: Script) -> None:

@@ -22,7 +22,7 @@ ALLOWED = {
     "engine": set(),
 }
 BOTTOM = {"errors", "messages", "sampling", "paths"}
-ONLY_IN = {
+ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "typer": "cli/",
     "rich": "output/",
     "llama_cpp": "engine/llama.py",

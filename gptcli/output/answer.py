@@ -41,15 +41,20 @@ class TextSink(Protocol):
 
 
 class RawText:
-    """Text as it comes, ended by one newline."""
+    """Text as it comes, ended by one newline, however many the model wrote."""
 
     def __init__(self, output: Output) -> None:
         self._output = output
+        self._held = ""  # newlines that may be the last ones
 
     def feed(self, text: str) -> None:
-        self._output.write(text)
+        shown = (self._held + text).rstrip("\n")
+        self._held = (self._held + text)[len(shown) :]
+        self._output.write(shown)
 
     def close(self) -> None:
+        self._output.write("\n" if self._held else "")
+        self._held = ""
         self._output.finish_text()
 
 

@@ -96,6 +96,10 @@ class Draft:
         return f"{self._gap()}{self._heading_mark()}"
 
     @property
+    def is_paragraph_open(self) -> bool:
+        return self._paragraph_is_open
+
+    @property
     def is_section_empty(self) -> bool:
         return self.words == self._section_start
 
@@ -116,7 +120,7 @@ class Draft:
 
     def sections(self) -> tuple[Section, ...]:
         """Return the sections so far, each with its own text."""
-        ends = [*(start for _, start in self._starts[1:]), len(self.text)]
+        ends = [*(start for _, start in self._starts), len(self.text)][1:]
         return tuple(
             Section(heading, self.text[start:end].removeprefix(f"## {heading}").strip())
             for (heading, start), end in zip(self._starts, ends, strict=True)

@@ -187,9 +187,9 @@ class _Writer:
 
     def _section(self) -> LongEvents:
         while not self._is_over():
-            before = self._draft.words
+            before = self._draft.words, self._draft.is_paragraph_open
             yield from self._paragraph()
-            self._count_failures(before)
+            self._count_failures(*before)
             if self._draft.is_section_full or self._moves_on():
                 return
 
@@ -249,9 +249,10 @@ class _Writer:
 
     # ----------------------------------------------------------------------------------- failures
 
-    def _count_failures(self, words_before: int) -> None:
+    def _count_failures(self, words_before: int, was_open: bool) -> None:
         if self._draft.words == words_before and not self._begun:
-            self._failures += 1
+            # The end of a paragraph is no failure.
+            self._failures += not (was_open and not self._draft.is_paragraph_open)
         elif self._failures >= LOOSE:
             # What only went on by being less strict goes on like that, until it goes better.
             self._failures -= 1

@@ -58,7 +58,7 @@ class ParagraphSource:
         self._seed = first_seed(sampling)
         self._requests = 0
         # A paragraph is asked for at a time, so what stops a text can be the start of a paragraph.
-        self._stops = tuple(dict.fromkeys(("\n\n", *stops)))
+        self._stops = tuple(stops)
         self._starts = tuple(start for stop in stops if (start := stop.strip()))
         self._meter = _Meter()
         self._window = self._working_window()
@@ -92,14 +92,14 @@ class ParagraphSource:
 
         `lead` and `begun` come after the text, and are not in it yet: a break or a heading, and the
         beginning of the next sentence, which is yielded with that sentence. `forgets`: show the model
-        the last paragraph alone.
+        the last paragraph alone, and let it begin with a blank line.
         """
         self.rest = ""
         most = min(PARAGRAPH_TOKENS, self._window // 4)
         request = Generate(
             prompt=self._fitting_prompt(text, lead + begun, most, forgets=forgets),
             sampling=replace(self.sampling(retry), max_tokens=most),
-            stop=self._stops,
+            stop=self._stops if forgets else ("\n\n", *self._stops),
             thinking=False,
         )
         sentences = SentenceStream(begun)
