@@ -25,8 +25,8 @@ BOTTOM = {"errors", "messages", "sampling", "paths"}
 ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "typer": "cli/",
     "rich": "output/",
-    "llama_cpp": "engine/llama.py",
-    "numpy": "engine/",
+    "llama_cpp": ("engine/llama/", "engine/grammar.py"),
+    "numpy": "engine/llama/",
     "jinja2": "engine/chat_template.py",
     "prompt_toolkit": "chat/repl.py",
     "huggingface_hub": "models/hub.py",

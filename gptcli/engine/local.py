@@ -111,7 +111,7 @@ class LocalEngine:
             while not feeder.is_finished():
                 message = self._worker.messages.get()
                 if message is None:
-                    self._survive_crash(feeder)
+                    self._survive_death(feeder)
                 elif isinstance(message, FeederDone):
                     feeder.take_end(message)
                 else:
@@ -167,11 +167,19 @@ class LocalEngine:
         died_by = -(worker.exit_status() or 0)
         return died_by in INSTRUCTION_CRASHES and worker.extra_buffers and not worker.has_answered
 
-    def _survive_crash(self, feeder: Feeder) -> None:
+    def _survive_death(self, feeder: Feeder) -> None:
         error = self._worker.death(stage="run")
-        if not self._is_instruction_crash():
+        if self._is_instruction_crash():
+            self._restart_without_extra_buffers(error)
+        elif not feeder.has_events:
+            # It died while it had nothing to do, and only now did we notice.
+            self._restarts.append(f"{error.message}; started again")
+            self._worker.close()
+            self._worker = self._start()
+            self._wait_until_ready()
+        else:
             raise error
-        self._restart_without_extra_buffers(error)
+        feeder.has_events = True  # a second death is an error
         feeder.resend(self._worker)
 
     def _restart_without_extra_buffers(self, error: GptcliError) -> None:
@@ -199,6 +207,7 @@ class Feeder:
         self._is_stopped = False
         self._is_exhausted = False
         self._error: BaseException | None = None
+        self.has_events = False
         self.outstanding: dict[RequestId, Request] = {}
 
     def start(self) -> None:
@@ -228,6 +237,7 @@ class Feeder:
         self._is_exhausted, self._error = True, done.error
 
     def take_event(self, event: Event) -> None:
+        self.has_events = True
         if isinstance(event, FINAL_EVENTS):
             with self._lock:
                 self.outstanding.pop(event.id, None)

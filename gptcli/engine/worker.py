@@ -18,7 +18,8 @@ from typing import BinaryIO
 
 from gptcli.engine import wire
 from gptcli.engine.api import Delta, Embedded, Failed, Finished, Request, Scored
-from gptcli.engine.llama import LlamaBackend, library_identity
+from gptcli.engine.llama.backend import LlamaBackend
+from gptcli.engine.llama.bindings import library_identity
 from gptcli.engine.machine import cpu_model
 from gptcli.engine.scheduler import Scheduler
 from gptcli.errors import GptcliError
