@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import importlib
 import importlib.util
 import os
@@ -78,6 +77,8 @@ def _module_name(spec: ModelSpec) -> str:
 
 
 def _join_parts(spec: ModelSpec, draft: Path, on_progress: Report | None) -> str:
+    import hashlib
+
     parts: list[Path] = importlib.import_module(_module_name(spec)).chunk_paths()
     total, done, digest = spec.files[0].size, 0, hashlib.sha256()
     with draft.open("wb") as joined:

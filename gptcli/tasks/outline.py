@@ -16,6 +16,7 @@ LONGEST_TITLE = 12  # words
 _MARK = re.compile(
     r"^\s*(?:[#>*•–-]+|\(?\d+[.):]|(?:section|part|chapter|title)\s*\d*\s*[:.)])\s*", re.IGNORECASE
 )
+_NOT_IN_TITLE = r" \n\r\t#*_:.|<>()\[\]"
 _WRAPPING = " \t*_#\"'“”‘’`:."
 
 
@@ -61,4 +62,9 @@ def clean_title(line: str) -> str:
 
 def _grammar(sections: int) -> str:
     lines = " ".join(f'"{number}. " title "\\n"' for number in range(1, sections + 1))
-    return f"root ::= {lines}\n" r"title ::= [^\n\r0-9#*_:.\[\]<>() -] [^\n\r#*_:.\[\]<>|]{2,60}" "\n"
+    return (
+        f"root ::= {lines}\n"
+        'title ::= first (" " word){0,7}\n'
+        f"first ::= [^{_NOT_IN_TITLE}0-9] [^{_NOT_IN_TITLE}]{{1,20}}\n"
+        f"word ::= [^{_NOT_IN_TITLE}]{{1,20}}\n"
+    )

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import math
-import secrets
+import os
 from collections.abc import Sequence
 from typing import Any
 
-from gptcli.engine.grammar import to_gbnf
 from gptcli.errors import GptcliError, UsageError
 from gptcli.sampling import DRY_SEQUENCE_BREAKERS, MAX_SEED, OutputConstraint, SamplingParams
 
 MIROSTAT_M = 100  # tokens considered by Mirostat 1, as in llama.cpp's own programs
+
+
+def new_seed() -> int:
+    """Return a seed nobody can guess."""
+    return int.from_bytes(os.urandom(4), "little") % (MAX_SEED + 1)
 
 
 class Sampler:
@@ -33,7 +37,7 @@ class Sampler:
         self._lib, self._vocab, self._context = lib, vocab, context
         self._vocab_size = lib.llama_vocab_n_tokens(vocab)
         self._window = window
-        self.seed = secrets.randbelow(MAX_SEED) if params.seed is None else params.seed
+        self.seed = new_seed() if params.seed is None else params.seed
         self._grammar = self._compile(constraint) if constraint is not None else None
         self._chain = self._build(params)
         self._looks_back = self._penalty_window(params)
@@ -139,6 +143,8 @@ class Sampler:
     # ------------------------------------------------------------------------------------ grammar
 
     def _compile(self, constraint: OutputConstraint) -> Any:
+        from gptcli.engine.grammar import to_gbnf  # 16 ms, and rarely needed
+
         grammar = self._lib.llama_sampler_init_grammar(
             self._vocab, to_gbnf(constraint).encode(), b"root"
         )
