@@ -252,3 +252,12 @@ def wait_until(condition: object, timeout_s: float = 5) -> None:
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_a_window_that_does_not_fit_is_status_5(cli: Cli, tiny_model: Path) -> None:
+    result = cli("generate", "-m", str(tiny_model), "x", "--ctx-size", "2000000000", "--json")
+
+    assert result.status == 5
+    assert result.error["code"] == "memory"
+    assert "GiB are free" in result.error["message"]
+    assert result.error["hint"].startswith("--ctx-size ")

@@ -96,7 +96,7 @@ def generate(
     max_tokens: Annotated[
         int | None,
         option(
-            "-n", "--max-tokens", metavar="N", help="At most N tokens [base models: 256].", panel=OUTPUT
+            "-n", "--max-tokens", metavar="N", help="At most N tokens (base models: 256).", panel=OUTPUT
         ),
     ] = None,
     words: Annotated[
@@ -129,7 +129,7 @@ def generate(
         ThinkingMode | None,
         option(
             "--thinking",
-            help="Reasoning: on stderr, hidden, or not done [show on a terminal].",
+            help="Reasoning: on stderr, hidden, or not done (terminals: show).",
             panel=OUTPUT,
         ),
     ] = None,
@@ -160,65 +160,65 @@ def generate(
     ] = None,
     # ---- sampling: llama.cpp's names, ranges checked by SamplingParams
     temperature: Annotated[
-        float | None, _sampler("--temperature", "0: always the likeliest token [0.8].")
+        float | None, _sampler("--temperature", "0: always the likeliest token (0.8).")
     ] = None,
     top_k: Annotated[
-        int | None, _sampler("--top-k", "Only the K likeliest tokens; 0: off [40].")
+        int | None, _sampler("--top-k", "Only the K likeliest tokens; 0: off (40).")
     ] = None,
     top_p: Annotated[
-        float | None, _sampler("--top-p", "Only the likeliest that sum to P; 1: off [0.95].")
+        float | None, _sampler("--top-p", "Only the likeliest that sum to P; 1: off (0.95).")
     ] = None,
     min_p: Annotated[
-        float | None, _sampler("--min-p", "Only tokens at least P times the likeliest; 0: off [0.05].")
+        float | None, _sampler("--min-p", "Only tokens at least P times the likeliest; 0: off (0.05).")
     ] = None,
     typical_p: Annotated[
-        float | None, _sampler("--typical-p", "Locally typical sampling; 1: off [1].")
+        float | None, _sampler("--typical-p", "Locally typical sampling; 1: off (1).")
     ] = None,
     top_n_sigma: Annotated[
-        float | None, _sampler("--top-n-sigma", "Only logits within N sigma of the best; -1: off [-1].")
+        float | None, _sampler("--top-n-sigma", "Only logits within N sigma of the best; -1: off (-1).")
     ] = None,
     xtc_probability: Annotated[
-        float | None, _sampler("--xtc-probability", "Chance to exclude top choices; 0: off [0].")
+        float | None, _sampler("--xtc-probability", "Chance to exclude top choices; 0: off (0).")
     ] = None,
     xtc_threshold: Annotated[
-        float | None, _sampler("--xtc-threshold", "Tokens above it are XTC's top choices [0.1].")
+        float | None, _sampler("--xtc-threshold", "Tokens above it are XTC's top choices (0.1).")
     ] = None,
     dynatemp_range: Annotated[
-        float | None, _sampler("--dynatemp-range", "Dynamic temperature, plus or minus; 0: off [0].")
+        float | None, _sampler("--dynatemp-range", "Dynamic temperature, plus or minus; 0: off (0).")
     ] = None,
     dynatemp_exponent: Annotated[
-        float | None, _sampler("--dynatemp-exponent", "How entropy maps to temperature [1].")
+        float | None, _sampler("--dynatemp-exponent", "How entropy maps to temperature (1).")
     ] = None,
     repeat_penalty: Annotated[
-        float | None, _sampler("--repeat-penalty", "Against repeated tokens; 1: off [1].")
+        float | None, _sampler("--repeat-penalty", "Against repeated tokens; 1: off (1).")
     ] = None,
     repeat_last_n: Annotated[
-        int | None, _sampler("--repeat-last-n", "Tokens the penalties look back; -1: all [64].")
+        int | None, _sampler("--repeat-last-n", "Tokens the penalties look back; -1: all (64).")
     ] = None,
     presence_penalty: Annotated[
-        float | None, _sampler("--presence-penalty", "Against tokens seen at all; 0: off [0].")
+        float | None, _sampler("--presence-penalty", "Against tokens seen at all; 0: off (0).")
     ] = None,
     frequency_penalty: Annotated[
-        float | None, _sampler("--frequency-penalty", "Against frequent tokens; 0: off [0].")
+        float | None, _sampler("--frequency-penalty", "Against frequent tokens; 0: off (0).")
     ] = None,
     dry_multiplier: Annotated[
-        float | None, _sampler("--dry-multiplier", "DRY, against repeated passages; 0: off [0].")
+        float | None, _sampler("--dry-multiplier", "DRY, against repeated passages; 0: off (0).")
     ] = None,
     dry_base: Annotated[
-        float | None, _sampler("--dry-base", "DRY's growth per repeated token [1.75].")
+        float | None, _sampler("--dry-base", "DRY's growth per repeated token (1.75).")
     ] = None,
     dry_allowed_length: Annotated[
-        int | None, _sampler("--dry-allowed-length", "Repetition that DRY lets pass [2].")
+        int | None, _sampler("--dry-allowed-length", "Repetition that DRY lets pass (2).")
     ] = None,
     dry_penalty_last_n: Annotated[
-        int | None, _sampler("--dry-penalty-last-n", "Tokens DRY looks back; -1: all [64].")
+        int | None, _sampler("--dry-penalty-last-n", "Tokens DRY looks back; -1: all (64).")
     ] = None,
-    mirostat: Annotated[int | None, _sampler("--mirostat", "Mirostat 1 or 2; 0: off [0].")] = None,
+    mirostat: Annotated[int | None, _sampler("--mirostat", "Mirostat 1 or 2; 0: off (0).")] = None,
     mirostat_ent: Annotated[
-        float | None, _sampler("--mirostat-ent", "Mirostat's target entropy, tau [5].")
+        float | None, _sampler("--mirostat-ent", "Mirostat's target entropy, tau (5).")
     ] = None,
     mirostat_lr: Annotated[
-        float | None, _sampler("--mirostat-lr", "Mirostat's learning rate, eta [0.1].")
+        float | None, _sampler("--mirostat-lr", "Mirostat's learning rate, eta (0.1).")
     ] = None,
     logit_bias: Annotated[
         list[str] | None,

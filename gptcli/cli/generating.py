@@ -53,7 +53,7 @@ def run_generate(params: Params) -> None:
 
         to_gbnf(task.constraint)
     with opened_engine(params, output) as engine:
-        task = replace(task, parts=_parts(params, has_template=template is not None))
+        task = replace(task, parts=_parts(params))
         if template is not None:
             task = _fill(template, values, task, engine)
         elif not (task.parts.instruction or task.parts.documents):
@@ -78,9 +78,9 @@ def _task(params: Params) -> GenerateTask:
     )
 
 
-def _parts(params: Params, *, has_template: bool) -> PromptParts:
+def _parts(params: Params) -> PromptParts:
     files = params["file"] or ()
-    piped = stdin_text(has_prompt=bool(params["prompt"] or files or has_template))
+    piped = stdin_text()
     documents = read_documents(files, piped)
     instruction = params["prompt"] or ""
     if not instruction.strip() and len(documents) == 1 and not files:

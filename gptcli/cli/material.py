@@ -19,12 +19,9 @@ BOMS = (
 )
 
 
-def stdin_text(*, has_prompt: bool) -> str:
-    """Return what is piped in; "" on a terminal, for an empty pipe, and without a stdin.
-
-    With nothing else to go on, a terminal is read too, up to Ctrl-D.
-    """
-    if sys.stdin is None or (sys.stdin.isatty() and has_prompt):
+def stdin_text() -> str:
+    """Return what is piped in; "" on a terminal, for an empty pipe, and without a stdin."""
+    if sys.stdin is None or sys.stdin.isatty():
         return ""
     text = decode(sys.stdin.buffer.read(), "stdin")
     return text if text.strip() else ""

@@ -12,26 +12,6 @@ from dataclasses import dataclass, replace
 from gptcli.engine.api import Prompt
 from gptcli.messages import Conversation, Message
 
-OUTLINE_EXAMPLE = """\
-Article: growing herbs on a balcony
-Sections:
-1. Why the first basil died
-2. Pots, soil and a place in the sun
-3. How much water is too much
-4. What to cook in July
-
-Article: the night trains are back
-Sections:
-1. A ticket from Vienna to Paris
-2. Who still travels while asleep
-3. What a bed on rails costs
-4. The plans of the railways
-
-Article: {topic}
-Sections:
-"""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LongPrompts:
     """The prompts of one long text. `brief` is the whole prompt for a short one."""
@@ -42,16 +22,18 @@ class LongPrompts:
     shows_headings: bool
     headings: Sequence[str] = ()
 
-    def outline(self, sections: int) -> Prompt:
+    def outline(self, brief: Conversation, sections: int) -> Conversation:
         """Return the prompt for the titles of so many sections, one a line, numbered."""
-        if isinstance(self.brief, str):
-            return OUTLINE_EXAMPLE.format(topic=" ".join(self.topic.split()))
         if self.shows_headings:
-            wanted = f"List the titles of the {sections} sections this text will have"
-        else:
-            wanted = f"List, in a few words each, the {sections} things that happen in this text"
+            return _with_request(
+                brief,
+                f"Write only a numbered list of {sections} different section titles for this text, in the "
+                "language of the text. Each title names one concrete aspect of the topic.",
+            )
         return _with_request(
-            self.brief, f"Do not write the text yet. {wanted}, in order, numbered, one a line."
+            brief,
+            f"Write only a numbered list of {sections} things that happen in this text, one after "
+            "another, a few words each, in the language of the text.",
         )
 
     def section(self, tail: str) -> Prompt:

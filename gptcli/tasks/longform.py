@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 
 from gptcli.engine.api import Engine, Timings, Usage
 from gptcli.errors import UsageError
+from gptcli.messages import Conversation
 from gptcli.prompts.longform import LongPrompts
 from gptcli.tasks.draft import LEAST_SECTION, Draft, LengthGoal, Section, Verdict
 from gptcli.tasks.generate import GenerateTask, PreparedPrompt, prepare
-from gptcli.tasks.outline import clean_title, section_count, write_outline
+from gptcli.tasks.outline import clean_title, is_like_any, section_count, write_outline
 from gptcli.tasks.paragraphs import ParagraphSource
 from gptcli.tasks.prose import ends_sentence
 from gptcli.tasks.repetition import Strictness, repeated_share
@@ -133,10 +134,9 @@ class _Writer:
         self._relaxed = 0  # sentences that were let through although they repeat others
 
     def write(self) -> LongEvents:
-        if self._total > 1 and self._wants_outline():
-            self._outline = write_outline(
-                self._engine, self._prompts, self._total, self._source.sampling()
-            )
+        if self._total > 1 and isinstance(self._prompts.brief, Conversation):
+            prompt = self._prompts.outline(self._prompts.brief, self._total)
+            self._outline = write_outline(self._engine, prompt, self._total, self._source.next_seed())
             self._source.prompts = replace(self._prompts, headings=self._outline)
         yield Planned(tuple(self._outline))
         while not self._is_over():
@@ -154,10 +154,6 @@ class _Writer:
             warnings=tuple(self._warnings()),
         )
 
-    def _wants_outline(self) -> bool:
-        # A base model without headings would not see the outline.
-        return self._style.headings or not isinstance(self._prompts.brief, str)
-
     # ----------------------------------------------------------------------------------- sections
 
     def _next_section(self) -> None:
@@ -173,9 +169,8 @@ class _Writer:
             return self._outline[self._number]
         if self._total == 1 or not self._style.headings:
             return ""
-        used = {heading.casefold() for heading in self._draft.headings}
         heading = clean_title(self._source.heading(self._draft.text))
-        return "" if heading.casefold() in used else heading
+        return "" if is_like_any(heading, self._draft.headings) else heading
 
     def _beat(self) -> str:
         beats = self._style.beats

@@ -5,19 +5,21 @@ from __future__ import annotations
 import re
 
 from gptcli.engine.api import Engine, Generate, complete
-from gptcli.prompts.longform import LongPrompts
+from gptcli.messages import Conversation
 from gptcli.sampling import OutputConstraint, SamplingParams
 
 WORDS_PER_SECTION = 180  # what small models write about one heading before they wander off
 MOST_SECTIONS = 40
-TITLE_TOKENS = 24
-LONGEST_TITLE = 12  # words
+TITLE_TOKENS = 32
+TEMPERATURE = 0.7
+ALIKE = 0.7  # share of common words that makes two titles the same
+LONGEST_TITLE = 70
 
 _MARK = re.compile(
     r"^\s*(?:[#>*•–-]+|\(?\d+[.):]|(?:section|part|chapter|title)\s*\d*\s*[:.)])\s*", re.IGNORECASE
 )
-_NOT_IN_TITLE = r" \n\r\t#*_:.|<>()\[\]"
-_WRAPPING = " \t*_#\"'“”‘’`:."
+_NOT_IN_TITLE = r"\n\r\t#*_:.|<>()\[\]"
+_WRAPPING = " \t*_#\"'“”‘’`:.,;-–—"
 
 
 def section_count(words: int) -> int:
@@ -25,13 +27,11 @@ def section_count(words: int) -> int:
     return max(1, min(round(words / WORDS_PER_SECTION), MOST_SECTIONS))
 
 
-def write_outline(
-    engine: Engine, prompts: LongPrompts, sections: int, sampling: SamplingParams
-) -> list[str]:
+def write_outline(engine: Engine, prompt: Conversation, sections: int, seed: int) -> list[str]:
     """Return at most so many titles; fewer, or none, when the model gives no usable ones."""
     request = Generate(
-        prompt=prompts.outline(sections),
-        sampling=sampling,
+        prompt=prompt,
+        sampling=SamplingParams(temperature=TEMPERATURE, seed=seed, max_tokens=sections * TITLE_TOKENS),
         constraint=OutputConstraint("grammar", _grammar(sections)),
         stop=("\n\n",),
         thinking=False,
@@ -40,13 +40,13 @@ def write_outline(
 
 
 def parse_titles(text: str) -> list[str]:
-    """Return the titles in a model's list, without marks and numbers, each once."""
-    titles: dict[str, str] = {}
+    """Return the titles in a model's list, without marks and numbers; of similar ones the first."""
+    titles: list[str] = []
     for line in text.splitlines():
         title = clean_title(line)
-        if title:
-            titles.setdefault(title.casefold(), title)
-    return list(titles.values())
+        if title and not is_like_any(title, titles):
+            titles.append(title)
+    return titles
 
 
 def clean_title(line: str) -> str:
@@ -54,17 +54,22 @@ def clean_title(line: str) -> str:
     title = line.strip()
     while (bare := _MARK.sub("", title, count=1).strip(_WRAPPING)) != title:
         title = bare
-    is_title = (
-        re.search(r"[^\W\d_]", title) and len(title.split()) <= LONGEST_TITLE and len(title) <= 100
-    )
-    return title if is_title else ""
+    if len(title) >= LONGEST_TITLE - 1:
+        title = title[: title.rfind(" ") + 1].strip(_WRAPPING)  # it was cut
+    return title if re.search(r"[^\W\d_]", title) else ""
+
+
+def is_like_any(title: str, others: Sequence[str]) -> bool:
+    """Tell whether a title has most of its words in common with another one."""
+    words = set(title.casefold().split())
+    for other in others:
+        theirs = set(other.casefold().split())
+        if len(words & theirs) > ALIKE * min(len(words), len(theirs)):
+            return True
+    return False
 
 
 def _grammar(sections: int) -> str:
     lines = " ".join(f'"{number}. " title "\\n"' for number in range(1, sections + 1))
-    return (
-        f"root ::= {lines}\n"
-        'title ::= first (" " word){0,7}\n'
-        f"first ::= [^{_NOT_IN_TITLE}0-9] [^{_NOT_IN_TITLE}]{{1,20}}\n"
-        f"word ::= [^{_NOT_IN_TITLE}]{{1,20}}\n"
-    )
+    rest = LONGEST_TITLE - 1
+    return f"root ::= {lines}\ntitle ::= [^{_NOT_IN_TITLE} 0-9-] [^{_NOT_IN_TITLE}]{{1,{rest}}}\n"

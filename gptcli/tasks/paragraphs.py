@@ -74,10 +74,14 @@ class ParagraphSource:
     def timings(self) -> Timings:
         return self._meter.timings
 
+    def next_seed(self) -> int:
+        """Return a seed that no request had yet."""
+        self._requests += 1
+        return (self._seed + SEED_STEP * self._requests) % MAX_SEED
+
     def sampling(self, retry: int = 0) -> SamplingParams:
         """Return the sampling of the next request: another seed each time, hotter with each retry."""
-        seed = (self._seed + SEED_STEP * self._requests) % MAX_SEED
-        self._requests += 1
+        seed = self.next_seed()
         usual = self._sampling.temperature
         if not retry or usual is None:
             return replace(self._sampling, seed=seed)

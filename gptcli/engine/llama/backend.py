@@ -89,14 +89,16 @@ class LlamaBackend(LlamaModel):
         return context
 
     def _check_memory(self, window: int) -> None:
-        needed = kv_bytes_per_token(self._lib, self._model) * window
+        per_token = kv_bytes_per_token(self._lib, self._model)
         found = memory()
-        if self._gpu_layers == 0 and found is not None and needed > found.available:
-            raise MemoryFitError(
-                f"a context window of {window} tokens needs {needed / 2**30:.1f} GiB for its KV cache, "
-                f"and {found.available / 2**30:.1f} GiB are free",
-                hint=f"--ctx-size {max(512, window // 4)}",
-            )
+        if self._gpu_layers or found is None or per_token * window <= found.available:
+            return
+        fitting = 1 << (found.available // 2 // per_token).bit_length() - 1
+        raise MemoryFitError(
+            f"a context window of {window} tokens needs {per_token * window / 2**30:.1f} GiB "
+            f"for its KV cache, and {found.available / 2**30:.1f} GiB are free",
+            hint=f"--ctx-size {fitting}",
+        )
 
     def _init_abort(self) -> None:
         # The callback is asked at every node of the graph. In Python it would need the GIL hundreds
