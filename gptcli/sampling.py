@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -113,6 +114,11 @@ RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, MAX_SEED),
     "max_tokens": (0, 2**31 - 1),
 }
+
+
+def new_seed() -> int:
+    """Return a random seed."""
+    return int.from_bytes(os.urandom(4), "little") % (MAX_SEED + 1)
 
 
 def option_name(field_name: str) -> str:

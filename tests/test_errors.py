@@ -22,7 +22,7 @@ STATUSES = {
 }
 
 
-@pytest.mark.parametrize(("kind", "status"), STATUSES.items(), ids=lambda value: str(value))
+@pytest.mark.parametrize(("kind", "status"), STATUSES.items(), ids=str)
 def test_exit_statuses_are_those_of_the_contract(kind: type[GptcliError], status: int) -> None:
     assert kind("message").exit_status == status
 

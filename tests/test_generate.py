@@ -35,7 +35,7 @@ def test_a_text_that_ends_its_line_gets_no_second_newline(cli: Cli, script: Scri
 def test_json_has_the_keys_of_the_contract(cli: Cli, script: Script) -> None:
     answer = cli("generate", "-m", script("Hello world"), "Say hello now", "--json").json
 
-    assert set(answer) == {"text", "model", "finish_reason", "usage", "timings"}
+    assert set(answer) == {"text", "model", "finish_reason", "usage", "timings", "seed"}
     assert answer["text"] == "Hello world"
     assert answer["finish_reason"] == "stop"
     assert set(answer["usage"]) == {"prompt_tokens", "cached_tokens", "completion_tokens"}
@@ -355,6 +355,28 @@ def test_ctrl_c_keeps_what_was_printed(script: Script) -> None:
     assert (first + rest).startswith(b"word word")
     assert (first + rest).endswith(b"\n")
     assert errors == b""
+
+
+def test_ctrl_c_with_json_gives_what_there_is(script: Script) -> None:
+    spec = script({"text": "word " * 1000, "delay_s": 0.01})
+    process = subprocess.Popen(
+        [*COMMAND, "generate", "-m", spec, "x", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    time.sleep(1)
+    os.kill(process.pid, signal.SIGINT)
+    stdout, _ = process.communicate(timeout=10)
+
+    assert process.returncode == 130
+    answer = json.loads(stdout)
+    assert answer["finish_reason"] == "cancelled"
+    assert answer["text"].startswith("word")
+
+
+def test_the_seed_is_told_and_counts_up_over_samples(cli: Cli, script: Script) -> None:
+    command = ("generate", "-m", script("a"), "x", "--json")
+
+    assert cli(*command, "--seed", "5").json["seed"] == 5
+    assert cli(*command).json["seed"] != cli(*command).json["seed"]
 
 
 def test_environment_and_config_file_set_options(cli: Cli, script: Script, home: Path) -> None:

@@ -20,6 +20,7 @@ from gptcli.output.answer import AnswerView, Thinking, answer_json, timings_text
 from gptcli.output.console import Output
 from gptcli.prompts.compose import PromptParts
 from gptcli.prompts.library import Template, load_template
+from gptcli.sampling import OutputConstraint, new_seed
 from gptcli.tasks.generate import (
     GenerateTask,
     PreparedPrompt,
@@ -49,9 +50,7 @@ def run_generate(params: Params) -> None:
         template.check(values)
     engine_settings(params, path="", name="")
     if task.constraint is not None:
-        from gptcli.engine.grammar import to_gbnf
-
-        to_gbnf(task.constraint)
+        _check_constraint(task.constraint, output)
     with opened_engine(params, output) as engine:
         task = replace(task, parts=_parts(params))
         if template is not None:
@@ -64,11 +63,24 @@ def run_generate(params: Params) -> None:
             _write(engine, task, params, output)
 
 
+def _check_constraint(constraint: OutputConstraint, output: Output) -> None:
+    from gptcli.engine.grammar import to_gbnf, unsupported_keywords
+
+    to_gbnf(constraint)
+    if constraint.kind == "json_schema":
+        ignored = ", ".join(unsupported_keywords(constraint.source))
+        if ignored:
+            output.warning(f"the output may violate these keywords of the schema: {ignored}")
+
+
 def _task(params: Params) -> GenerateTask:
+    sampling = sampling_params(params)
+    if sampling.seed is None:
+        sampling = replace(sampling, seed=new_seed())  # chosen here, so that it can be told
     return GenerateTask(
         parts=PromptParts(),
         raw=params["raw"],
-        sampling=sampling_params(params),
+        sampling=sampling,
         constraint=output_constraint(params),
         stop=tuple(unescape(stop) for stop in params["stop"] or ()),
         samples=params["num"],
@@ -119,11 +131,14 @@ def _write(engine: Engine, task: GenerateTask, params: Params, output: Output) -
         silent=params["json"],
         logprobs=task.logprobs is not None,
     )
-    view.show(generate(engine, task, prepared.prompt))
-    if params["json"]:
-        answer = answer_json(engine.model, view.samples, logprobs=task.logprobs is not None)
-        output.json(answer | ({"prompt": echo} if echo else {}))
-    output.note(timings_text(engine.model, view.samples))
+    try:
+        view.show(generate(engine, task, prepared.prompt))
+    finally:  # what was written until Ctrl-C or a crash is shown too
+        if params["json"] and view.samples:
+            answer = answer_json(engine.model, view.samples, logprobs=task.logprobs is not None)
+            answer["seed"] = task.sampling.seed
+            output.json(answer | ({"prompt": echo} if echo else {}))
+    output.note(f"{timings_text(engine.model, view.samples)} · seed {task.sampling.seed}")
     _warn(view, task, output)
 
 

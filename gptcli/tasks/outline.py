@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from gptcli.engine.api import Engine, Generate, complete
 from gptcli.messages import Conversation

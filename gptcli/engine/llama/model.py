@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -97,6 +99,8 @@ class LlamaModel:
         params.vocab_only = vocab_only
         if not extra_buffers:
             self._notes.append("without extra buffers (AMX, repacking): they crash on this machine")
+        # Loading leaves Python idle for as long as numpy takes to import; it is wanted for the logits.
+        threading.Thread(target=importlib.import_module, args=("numpy",), daemon=True).start()
         model = self._lib.llama_model_load_from_file(os.fsencode(path), params)
         if not model:
             raise ModelFileError(

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import math
-import os
 from collections.abc import Sequence
 from typing import Any
 
 from gptcli.errors import GptcliError, UsageError
-from gptcli.sampling import DRY_SEQUENCE_BREAKERS, MAX_SEED, OutputConstraint, SamplingParams
+from gptcli.sampling import DRY_SEQUENCE_BREAKERS, OutputConstraint, SamplingParams, new_seed
 
 MIROSTAT_M = 100  # tokens considered by Mirostat 1, as in llama.cpp's own programs
-
-
-def new_seed() -> int:
-    """Return a seed nobody can guess."""
-    return int.from_bytes(os.urandom(4), "little") % (MAX_SEED + 1)
 
 
 class Sampler:
@@ -40,6 +34,7 @@ class Sampler:
         self.seed = new_seed() if params.seed is None else params.seed
         self._grammar = self._compile(constraint) if constraint is not None else None
         self._chain = self._build(params)
+        self._is_plain_greedy = params.temperature == 0 and self._is_only_greedy(params)
         self._looks_back = self._penalty_window(params)
         self._candidates: Any = None
 
@@ -56,9 +51,13 @@ class Sampler:
 
     def sample(self) -> int:
         """Return the next token after the last one evaluated."""
-        if self._grammar is None:
-            return int(self._lib.llama_sampler_sample(self._chain, self._context, -1))
-        return self._sample_within_grammar()
+        if self._grammar is not None:
+            return self._sample_within_grammar()
+        if self._is_plain_greedy:
+            # llama.cpp's sampler copies the whole vocabulary first: 0.25 ms for 262,144 tokens, a
+            # fortieth of the time of a token of a small model. This takes 0.015 ms.
+            return int(self._logits().argmax())
+        return int(self._lib.llama_sampler_sample(self._chain, self._context, -1))
 
     # -------------------------------------------------------------------------------------- chain
 
@@ -105,6 +104,11 @@ class Sampler:
         add(lib.llama_sampler_init_temp_ext(p.temperature, p.dynatemp_range, p.dynatemp_exponent))
         add(lib.llama_sampler_init_dist(self.seed))
         return chain
+
+    @staticmethod
+    def _is_only_greedy(p: SamplingParams) -> bool:
+        penalties = p.repeat_penalty != 1 or p.frequency_penalty or p.presence_penalty
+        return not (penalties or p.dry_multiplier or p.mirostat or p.logit_bias)
 
     def _adder(self, chain: Any) -> Any:
         return lambda sampler: self._lib.llama_sampler_chain_add(chain, sampler)
@@ -186,10 +190,14 @@ class Sampler:
             self._candidates = np.zeros(
                 self._vocab_size, dtype=[("id", np.int32), ("logit", np.float32), ("p", np.float32)]
             )
-        pointer = self._lib.llama_get_logits_ith(self._context, -1)
-        address = ctypes.cast(pointer, ctypes.c_void_p).value or 0
-        row = (ctypes.c_float * self._vocab_size).from_address(address)
         self._candidates["id"] = np.arange(self._vocab_size, dtype=np.int32)
-        self._candidates["logit"] = np.frombuffer(row, np.float32)
+        self._candidates["logit"] = self._logits()
         data = self._candidates.ctypes.data_as(self._lib.llama_token_data_p)
         return self._lib.llama_token_data_array(data, self._vocab_size, -1, False)
+
+    def _logits(self) -> Any:
+        import numpy as np
+
+        pointer = self._lib.llama_get_logits_ith(self._context, -1)
+        address = ctypes.cast(pointer, ctypes.c_void_p).value or 0
+        return np.frombuffer((ctypes.c_float * self._vocab_size).from_address(address), np.float32)
