@@ -1,6 +1,6 @@
 """Measure gptcli against llama.cpp's own programs, side by side in one run, and print a table.
 
-    python -m benchmarks --peers DIR -m base.gguf -m instruct.gguf [--llm PATH] [--transformers]
+    python -m benchmarks --peers DIR -m base.gguf -m instruct.gguf [--llm PATH] [--transformers PYTHON]
 
 DIR holds llama-bench and llama-completion. gptcli runs twice: with the library that its Python
 package brought, and with the peers' own (LLAMA_CPP_LIB_PATH), which compares gptcli alone.
@@ -34,7 +34,7 @@ def main() -> None:
     )
     parser.add_argument("-m", "--model", type=Path, action="append", required=True)
     parser.add_argument("--llm", help="path of the llm command, for start-up time")
-    parser.add_argument("--transformers", action="store_true", help="needs the extra `bench`")
+    parser.add_argument("--transformers", help="a Python that has the packages of the extra `bench`")
     parser.add_argument("-n", "--runs", type=int, default=5)
     options = parser.parse_args()
     threads = cpu_budget().count
@@ -48,7 +48,7 @@ def main() -> None:
             one_shot_rows(peers, model, options.runs, build, env)
         contention_row(peers, model, options.runs)
         if options.transformers:
-            transformers_rows(model, threads)
+            transformers_rows(options.transformers, model, threads)
     if options.llm:
         startup_row(options.llm, options.runs)
 
@@ -135,9 +135,9 @@ def startup_row(llm: str, runs: int) -> None:
     row("start-up, --version, s", Path("-"), ours, theirs, "<= 0.30", "llm")
 
 
-def transformers_rows(model: Path, threads: int) -> None:
+def transformers_rows(python: str, model: Path, threads: int) -> None:
     script = Path(__file__).with_name("with_transformers.py")
-    done = run((sys.executable, str(script), str(model), str(threads), str(ONE_SHOT_TOKENS)))
+    done = run((python, str(script), str(model), str(threads), str(ONE_SHOT_TOKENS)))
     theirs = json.loads(done.stdout.splitlines()[-1])
     started = run(
         [

@@ -28,7 +28,7 @@ def test_exit_statuses_are_those_of_the_contract(kind: type[GptcliError], status
 
 
 def test_interrupted_is_130() -> None:
-    assert ExitStatus.INTERRUPTED == 130
+    assert int(ExitStatus.INTERRUPTED) == 130
 
 
 @pytest.mark.parametrize("kind", STATUSES, ids=lambda kind: kind.code)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,13 +20,13 @@ MARKDOWN = "# A title\n\nSome **bold** words.\n\n- one\n- two\n\n```python\nprin
 
 @contextmanager
 def terminal(
-    *arguments: str, columns: int = 60, lines: int = 24, **env: str
+    *arguments: str, columns: int = 60, lines: int = 24, env: Mapping[str, str] | None = None
 ) -> Iterator[pexpect.spawn[bytes]]:
     child = pexpect.spawn(
         sys.executable,
         ["-m", "gptcli", *arguments],
         dimensions=(lines, columns),
-        env={**os.environ, **env},
+        env={**os.environ, **(env or {})},
         timeout=20,
     )
     try:
@@ -69,7 +69,7 @@ def test_raw_text_on_request(script: Script) -> None:
 
 @pytest.mark.parametrize("env", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["NO_COLOR", "dumb"])
 def test_without_colour_there_is_none(script: Script, env: dict[str, str]) -> None:
-    with terminal("generate", "-m", script(MARKDOWN), "x", **env) as child:
+    with terminal("generate", "-m", script(MARKDOWN), "x", env=env) as child:
         data, text = run_to_end(child)
 
     assert b"m" not in {part[:4].lstrip(b"0123456789;")[:1] for part in data.split(b"\x1b[")[1:]}
