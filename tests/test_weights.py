@@ -238,3 +238,23 @@ def test_embeddings_are_near_for_what_means_the_same(starter_engine: LocalEngine
     assert len(vectors[0]) == starter_engine.model.embedding_size == 640
     assert cosine(0, 0) == pytest.approx(1)
     assert cosine(0, 1) > cosine(0, 2)
+
+
+def test_a_long_kept_prefix_is_right_with_a_sliding_window(starter_model: Path) -> None:
+    # Gemma looks back 512 tokens in most layers, so its cache forgets what lies behind.
+    greedy = SamplingParams(temperature=0, max_tokens=8)
+    facts = "".join(f"Box {n} is {('red', 'green', 'blue')[n % 3]}. " for n in range(120))
+    requests = [Generate(prompt=f"{facts}\nBox {n} is", sampling=greedy) for n in (7, 50)]
+    settings = EngineSettings(model_path=str(starter_model), model_name="starter")
+    fresh = []
+    for request in requests:
+        engine = LocalEngine(settings)
+        fresh.append(complete(engine, request).text)
+        engine.close()
+
+    engine = LocalEngine(settings)
+    kept = [complete(engine, request) for request in requests]
+    engine.close()
+
+    assert kept[1].usage.cached_tokens > 700
+    assert [answer.text for answer in kept] == fresh
