@@ -17,6 +17,7 @@ from gptcli.engine.api import EngineSettings
 from gptcli.engine.local import LocalEngine
 from gptcli.models import starter
 from gptcli.models.registry import find_spec
+from tests.llama_matcher import Matcher
 from tests.tiny_gguf import make_tiny_model
 
 KINDS = ("config", "data", "cache", "state")
@@ -138,3 +139,10 @@ def engine(tiny_model: Path) -> Iterator[LocalEngine]:
     local = LocalEngine(EngineSettings(model_path=str(tiny_model), model_name="tiny"))
     yield local
     local.close()
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matcher]:
+    matcher = Matcher(make_tiny_model(tmp_path_factory.mktemp("model") / "tiny.gguf"))
+    yield matcher
+    matcher.close()

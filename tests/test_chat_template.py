@@ -357,7 +357,7 @@ HOSTILE = {
 def test_a_hostile_template_is_a_clean_and_quick_error(
     source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gptcli.engine.chat_template.TIME_LIMIT_S", 0.5)
+    monkeypatch.setattr("gptcli.engine.chat_template.budget.TIME_LIMIT_S", 0.5)
     started = time.monotonic()
     failure(source)
     assert time.monotonic() - started < 1.5
@@ -380,7 +380,7 @@ def test_the_timer_of_the_caller_is_given_back() -> None:
 
 
 def test_what_takes_long_in_one_go_is_stopped_by_the_timer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gptcli.engine.chat_template.TIME_LIMIT_S", 0.05)
+    monkeypatch.setattr("gptcli.engine.chat_template.budget.TIME_LIMIT_S", 0.05)
     compares = (
         "{% set a = range(99999)|list %}{% set b = range(99999)|list %}"
         + "{% if a == b %}{% endif %}" * 3000

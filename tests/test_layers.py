@@ -25,9 +25,9 @@ BOTTOM = {"errors", "messages", "sampling", "paths"}
 ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "typer": "cli/",
     "rich": "output/",
-    "llama_cpp": ("engine/llama/", "engine/grammar.py"),
+    "llama_cpp": "engine/llama/",
     "numpy": "engine/llama/",
-    "jinja2": "engine/chat_template.py",
+    "jinja2": "engine/chat_template/",
     "prompt_toolkit": "chat/repl.py",
     "huggingface_hub": "models/hub.py",
     "markdown_it": "output/",

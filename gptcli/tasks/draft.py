@@ -8,30 +8,15 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from gptcli.tasks.prose import count_words, cut_at_clause, ends_sentence, separator
+from gptcli.tasks.remarks import is_closing, is_heading, is_remark
 from gptcli.tasks.repetition import RepetitionGuard, Strictness
 
 TOLERANCE = 0.15
 NEARLY = 0.95  # of the words: a text may end there with a paragraph
-SECTION_NEARLY, SECTION_OVER = (
-    0.85,
-    1.1,
-)  # of a section's words: where a paragraph, a sentence may end it
+FAR = 0.25  # of the words are left: too early for a conclusion
+# Of a section's words: where a paragraph may end it, and where any sentence.
+SECTION_NEARLY, SECTION_OVER = 0.85, 1.1
 LEAST_SECTION = 40  # words; what is left below that belongs to the section before
-
-_HEADING = re.compile(
-    r"#{1,6}\s.*|\*\*[^*]{1,80}\*\*:?|__[^_]{1,80}__:?|(?:section|part|chapter|title|heading)\b[^.!?]{0,60}",
-    re.IGNORECASE,
-)
-_REMARK = re.compile(
-    r"(?:(?:sure|certainly|of course|absolutely|okay|great)\b[^.\n]{0,20}[!,.:]"
-    r"|here(?:'s| is| are)\b[^.]*(?:text|article|story|post|section|part|continu|draft|version|outline)\b.*"
-    r"|i hope (?:this|you)\b.*\b(?:helps|useful|enjoy)\b"
-    r"|(?:please )?let me know\b|feel free to\b|word count\b|note:|\[?(?:to be )?continued\b"
-    r"|(?:in )?this (?:section|part|chapter|article|story|blog post|post|essay)\b"
-    r"(?:,? (?:we|i)(?:'ll| will| are going to| explores?| discuss)| (?:will|explores|covers|discusses|is about|describes))"
-    r"|.*\b(?:as an ai|ai language model|(?:next|previous|following) section|blog post is|this article (?:is|was) written)\b)",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +38,12 @@ class Verdict(Enum):
     """What became of a sentence."""
 
     ACCEPTED = auto()
-    SKIPPED = auto()  # a remark, a decoration: what follows it may still be good
+    SKIPPED = auto()  # an announcement, a decoration: what follows it may still be good
     REPEATS = auto()
     HEADING = auto()  # the model goes on to its next section
+    CLOSES = auto()  # the model comes to an end, too early
     TOO_LONG = auto()
-    NOT_NEEDED = auto()  # the text is closer to its length without it
+    ENOUGH = auto()  # the section, or the text, is closer to its length without it
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +77,15 @@ class Draft:
         return self.goal.words - self.words
 
     @property
+    def section_from(self) -> int:
+        """Where the current section begins in the text."""
+        return len(self.text) if self._heading_is_pending else self._starts[-1][1]
+
+    @property
+    def is_far_from_end(self) -> bool:
+        return self.words_left > FAR * self.goal.words
+
+    @property
     def lead(self) -> str:
         """What stands between the text and its next sentence: a break, a heading that is due."""
         return f"{self._gap()}{self._heading_mark()}"
@@ -104,10 +99,18 @@ class Draft:
         return self.words == self._section_start
 
     @property
+    def is_section_half(self) -> bool:
+        return 2 * (self.words - self._section_start) >= self._section_goal
+
+    @property
     def is_section_full(self) -> bool:
         done = self.words - self._section_start
         share = SECTION_OVER if self._paragraph_is_open else SECTION_NEARLY
         return done >= share * self._section_goal and self.words_left >= LEAST_SECTION
+
+    @property
+    def is_nearly_whole(self) -> bool:
+        return self.words >= NEARLY * self.goal.words
 
     @property
     def is_near_enough(self) -> bool:
@@ -135,23 +138,37 @@ class Draft:
     def end_paragraph(self) -> None:
         """Let the next sentence begin a paragraph."""
         self._paragraph_is_open = False
-        if self.words >= NEARLY * self.goal.words and self.is_near_enough:
+        if self.is_nearly_whole and self.is_near_enough:
             self.is_complete = True
 
     def offer(self, sentence: str, strictness: Strictness) -> tuple[Verdict, str]:
         """Add a sentence if it belongs into the text; return what was added."""
         body = sentence.strip()
-        if not re.search(r"\w", body) or _REMARK.match(body):
+        if not re.search(r"\w", body):
             return Verdict.SKIPPED, ""
-        if _HEADING.fullmatch(body):
-            return Verdict.HEADING if self._shows_headings else Verdict.SKIPPED, ""
+        if is_remark(body):
+            # Before a section it is an announcement; within, the model is done with the text.
+            is_end = strictness is Strictness.STRICT and not self.is_section_empty
+            return Verdict.CLOSES if is_end else Verdict.SKIPPED, ""
+        if is_heading(body):
+            # Before its text, the model only repeats the section's heading.
+            ends_section = (
+                self._shows_headings and strictness is Strictness.STRICT and not self.is_section_empty
+            )
+            return Verdict.HEADING if ends_section else Verdict.SKIPPED, ""
+        if _begins_paragraph(sentence):
+            self.end_paragraph()
+            if self.is_complete or self.is_section_full:
+                return Verdict.ENOUGH, ""
         if self._guard.objects(body, strictness):
             return Verdict.REPEATS, ""
+        if self.is_far_from_end and is_closing(body) and strictness is Strictness.STRICT:
+            return Verdict.CLOSES, ""
         piece = self._piece(sentence)
         after = self.words + count_words(piece)
         if self.is_near_enough and after - self.goal.words >= self.words_left:
             self.is_complete = True
-            return Verdict.NOT_NEEDED, ""
+            return Verdict.ENOUGH, ""
         if after > self.goal.most:
             if not self.spare or count_words(body) < count_words(self.spare):
                 self.spare = body
@@ -207,3 +224,7 @@ class Draft:
         if not (self._shows_headings and self._heading_is_pending and self._heading):
             return ""
         return f"## {self._heading}\n\n"
+
+
+def _begins_paragraph(sentence: str) -> bool:
+    return sentence[: len(sentence) - len(sentence.lstrip())].count("\n") > 1

@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 from gptcli.engine.api import Engine, Timings, Usage
 from gptcli.errors import UsageError
 from gptcli.messages import Conversation
-from gptcli.prompts.longform import LongPrompts
+from gptcli.prompts.longform import LongPrompts, Place
 from gptcli.tasks.draft import LEAST_SECTION, Draft, LengthGoal, Section, Verdict
 from gptcli.tasks.generate import GenerateTask, PreparedPrompt, prepare
 from gptcli.tasks.outline import clean_title, is_like_any, section_count, write_outline
-from gptcli.tasks.paragraphs import ParagraphSource
+from gptcli.tasks.paragraphs import ParagraphSource, Written
 from gptcli.tasks.prose import ends_sentence
+from gptcli.tasks.remarks import is_closing, is_generic_title
 from gptcli.tasks.repetition import Strictness, repeated_share
 
 LEAST_WORDS, MOST_WORDS = 50, 50_000
@@ -27,14 +28,13 @@ DOUBTFUL_REPETITION = 0.2  # share of repeated 4-grams
 
 # Failures in a row, and what changes after so many.
 NEW_PARAGRAPH, NEXT_SECTION, FORGET, LOOSE, ANYTHING, GIVE_UP = 2, 3, 4, 5, 7, 12
-NEAR_ENOUGH = 2  # failures, when the text could end where it is
+NEAR_ENOUGH, FAR_ENOUGH = 2, 4  # failures, when the text could end where it is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LongStyle:
-    """What kind of text: its topic, whether it shows headings, how a base model's sections begin."""
+    """What kind of text: whether it shows headings, and how a base model's sections begin without."""
 
-    topic: str = ""
     headings: bool = True
     beats: tuple[str, ...] = ()
 
@@ -119,25 +119,26 @@ class _Writer:
     ) -> None:
         self._engine = engine
         self._style = style
-        self._prompts = LongPrompts(
-            brief=prepared.prompt, words=words, topic=style.topic, shows_headings=style.headings
-        )
+        self._prompts = LongPrompts(brief=prepared.prompt, words=words, shows_headings=style.headings)
         self._source = ParagraphSource(engine, self._prompts, task.sampling, task.stop)
         self._draft = Draft(LengthGoal(words), shows_headings=style.headings)
         self._dropped = prepared.dropped
         self._outline: list[str] = []
         self._total = section_count(words)
         self._number = 0
+        self._section_heading = ""
+        self._section_words = 0
         self._announced = 0
         self._begun = ""  # a sentence that is not whole yet
+        self._wants_next = False  # the model began another section by itself
         self._failures = 0
         self._relaxed = 0  # sentences that were let through although they repeat others
 
     def write(self) -> LongEvents:
         if self._total > 1 and isinstance(self._prompts.brief, Conversation):
             prompt = self._prompts.outline(self._prompts.brief, self._total)
-            self._outline = write_outline(self._engine, prompt, self._total, self._source.next_seed())
-            self._source.prompts = replace(self._prompts, headings=self._outline)
+            self._outline = write_outline(self._engine, prompt, self._total, self._source.next_seed)
+            self._source.prompts = replace(self._prompts, plan=self._outline)
         yield Planned(tuple(self._outline))
         while not self._is_over():
             self._next_section()
@@ -157,20 +158,24 @@ class _Writer:
     # ----------------------------------------------------------------------------------- sections
 
     def _next_section(self) -> None:
-        left = self._total - self._number
         heading = self._heading()
-        self._draft.begin_section(heading, self._draft.words_left // max(1, left))
         self._begun = self._beat()
         self._number += 1
         self._total = max(self._total, self._number)
+        words = self._draft.words_left // (self._total - self._number + 1)
+        self._section_heading, self._section_words = heading, words
+        self._draft.begin_section(heading, words)
 
     def _heading(self) -> str:
         if self._number < len(self._outline):
             return self._outline[self._number]
-        if self._total == 1 or not self._style.headings:
+        # The text may begin without a heading.
+        if not self._style.headings or not self._draft.text:
             return ""
-        heading = clean_title(self._source.heading(self._draft.text))
-        return "" if is_like_any(heading, self._draft.headings) else heading
+        heading = clean_title(self._source.heading(self._written()))
+        if is_like_any(heading, self._draft.headings) or is_generic_title(heading):
+            return ""
+        return "" if self._draft.is_far_from_end and is_closing(heading) else heading
 
     def _beat(self) -> str:
         beats = self._style.beats
@@ -189,17 +194,19 @@ class _Writer:
                 return
 
     def _moves_on(self) -> bool:
-        """Tell whether the model has no more to say here, and there is reason to begin another section."""
-        if self._failures < NEXT_SECTION or self._draft.words_left < LEAST_SECTION:
+        """Tell whether the model has no more to say here, and there is room for another section."""
+        if self._draft.words_left < LEAST_SECTION:
             return False
+        if self._wants_next and self._draft.is_section_half:
+            return True
         is_last = self._number >= self._total
         return self._failures == NEXT_SECTION and not (is_last and self._draft.is_section_empty)
 
     def _is_over(self) -> bool:
         if self._draft.is_complete:
             return True
-        if self._draft.is_near_enough and self._failures >= NEAR_ENOUGH:
-            return True
+        if self._draft.is_near_enough:
+            return self._failures >= (NEAR_ENOUGH if self._draft.is_nearly_whole else FAR_ENOUGH)
         if self._draft.spare or self._draft.words >= self._draft.goal.least:
             return self._failures >= NEXT_SECTION
         return self._failures >= GIVE_UP
@@ -212,14 +219,19 @@ class _Writer:
             draft.end_paragraph()
         strictness = self._strictness()
         sentences = self._source.sentences(
-            draft.text, draft.lead, self._begun, retry=self._failures, forgets=self._failures >= FORGET
+            self._written(),
+            draft.lead,
+            self._begun,
+            retry=self._failures,
+            forgets=self._failures >= FORGET,
         )
-        self._begun = ""
+        self._begun, self._wants_next = "", False
         with closing(sentences):
             for sentence in sentences:
                 verdict, piece = draft.offer(sentence, strictness)
                 if piece:
                     yield from self._added(piece, strictness)
+                self._wants_next = verdict is Verdict.HEADING
                 if (
                     draft.is_complete
                     or draft.is_section_full
@@ -229,6 +241,15 @@ class _Writer:
         self._begun = self._source.rest
         if not self._begun:
             draft.end_paragraph()
+
+    def _written(self) -> Written:
+        place = Place(
+            number=self._number,
+            total=self._total,
+            heading=self._section_heading,
+            words=self._section_words,
+        )
+        return Written(self._draft.text, self._draft.section_from, place)
 
     def _added(self, piece: str, strictness: Strictness) -> LongEvents:
         headings = self._draft.headings

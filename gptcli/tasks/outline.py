@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gptcli.engine.api import Engine, Generate, complete
 from gptcli.messages import Conversation
 from gptcli.sampling import OutputConstraint, SamplingParams
+from gptcli.tasks.remarks import is_generic_title
 
 WORDS_PER_SECTION = 180  # what small models write about one heading before they wander off
 MOST_SECTIONS = 40
 TITLE_TOKENS = 32
+TRIES = 3
 TEMPERATURE = 0.7
 ALIKE = 0.7  # share of common words that makes two titles the same
 LONGEST_TITLE = 70
@@ -28,24 +30,34 @@ def section_count(words: int) -> int:
     return max(1, min(round(words / WORDS_PER_SECTION), MOST_SECTIONS))
 
 
-def write_outline(engine: Engine, prompt: Conversation, sections: int, seed: int) -> list[str]:
+def write_outline(
+    engine: Engine, prompt: Conversation, sections: int, next_seed: Callable[[], int]
+) -> list[str]:
     """Return at most so many titles; fewer, or none, when the model gives no usable ones."""
-    request = Generate(
-        prompt=prompt,
-        sampling=SamplingParams(temperature=TEMPERATURE, seed=seed, max_tokens=sections * TITLE_TOKENS),
-        constraint=OutputConstraint("grammar", _grammar(sections)),
-        stop=("\n\n",),
-        thinking=False,
-    )
-    return parse_titles(complete(engine, request).text)[:sections]
-
-
-def parse_titles(text: str) -> list[str]:
-    """Return the titles in a model's list, without marks and numbers; of similar ones the first."""
     titles: list[str] = []
+    for _ in range(TRIES):
+        sampling = SamplingParams(
+            temperature=TEMPERATURE, seed=next_seed(), max_tokens=sections * TITLE_TOKENS
+        )
+        request = Generate(
+            prompt=prompt,
+            sampling=sampling,
+            constraint=OutputConstraint("grammar", _grammar(sections)),
+            stop=("\n\n",),
+            thinking=False,
+        )
+        titles = parse_titles(complete(engine, request).text, titles)
+        if len(titles) >= sections:
+            break
+    return titles[:sections]
+
+
+def parse_titles(text: str, known: Sequence[str] = ()) -> list[str]:
+    """Return the titles known, and those in a model's list, without marks; of similar ones the first."""
+    titles = list(known)
     for line in text.splitlines():
         title = clean_title(line)
-        if title and not is_like_any(title, titles):
+        if title and not is_generic_title(title) and not is_like_any(title, titles):
             titles.append(title)
     return titles
 

@@ -6,7 +6,8 @@ import secrets
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import chain
 
 from gptcli.engine.api import (
     Delta,
@@ -22,7 +23,7 @@ from gptcli.engine.api import (
     stream,
     tokenize,
 )
-from gptcli.prompts.longform import LongPrompts
+from gptcli.prompts.longform import LongPrompts, Place
 from gptcli.sampling import MAX_SEED, SamplingParams
 from gptcli.tasks.prose import SentenceStream
 
@@ -46,6 +47,15 @@ HOTTER = 0.1  # temperature added with each retry
 HOTTEST = 1.2
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What there is of a text, and the section that goes on: it begins at `section_from`."""
+
+    text: str
+    section_from: int
+    place: Place
+
+
 class ParagraphSource:
     """The model's side of a long text. Every request has its own seed, made from the first one."""
 
@@ -57,7 +67,7 @@ class ParagraphSource:
         self._sampling = with_long_defaults(sampling, engine.model.sampling)
         self._seed = first_seed(sampling)
         self._requests = 0
-        # A paragraph is asked for at a time, so what stops a text can be the start of a paragraph.
+        # The text goes on where a stop string ended it, so what is left of one may come first.
         self._stops = tuple(stops)
         self._starts = tuple(start for stop in stops if (start := stop.strip()))
         self._meter = _Meter()
@@ -90,29 +100,33 @@ class ParagraphSource:
         )
 
     def sentences(
-        self, text: str, lead: str, begun: str, *, retry: int = 0, forgets: bool = False
+        self, written: Written, lead: str, begun: str, *, retry: int = 0, forgets: bool = False
     ) -> Generator[str, None, None]:
-        """Yield the sentences of the paragraph that follows `text`; closing it stops the model.
+        """Yield the sentences of the text that comes next; closing it stops the model.
 
         `lead` and `begun` come after the text, and are not in it yet: a break or a heading, and the
         beginning of the next sentence, which is yielded with that sentence. `forgets`: show the model
-        the last paragraph alone, and let it begin with a blank line.
+        the last paragraph alone.
         """
         self.rest = ""
         most = min(PARAGRAPH_TOKENS, self._window // 4)
         request = Generate(
-            prompt=self._fitting_prompt(text, lead + begun, most, forgets=forgets),
+            prompt=self._fitting_prompt(written, lead + begun, most, forgets=forgets),
             sampling=replace(self.sampling(retry), max_tokens=most),
-            stop=self._stops if forgets else ("\n\n", *self._stops),
+            stop=self._stops,
             thinking=False,
         )
         sentences = SentenceStream(begun)
+        # A sentence is passed on when one more token has come: if the request ends there, the engine
+        # has evaluated the same tokens every time, and the same seed gives the same text.
+        complete: list[str] = []
         with closing(self._answer(request)) as pieces:
-            for piece in pieces:
-                for sentence in sentences.feed(piece):
+            for piece in chain(pieces, ("",)):
+                for sentence in complete:
                     if self._is_stop(sentence):
                         return
                     yield sentence
+                complete = sentences.feed(piece)
         rest = sentences.rest
         if not rest.strip() or self._is_stop(rest):
             return
@@ -121,10 +135,10 @@ class ParagraphSource:
         else:
             yield rest
 
-    def heading(self, text: str) -> str:
+    def heading(self, written: Written) -> str:
         """Return the line that the model would write as the next heading."""
         request = Generate(
-            prompt=self._fitting_prompt(text, "\n\n##" if text else "##", HEADING_TOKENS),
+            prompt=self._fitting_prompt(written, "\n\n##", HEADING_TOKENS),
             sampling=replace(self.sampling(), max_tokens=HEADING_TOKENS),
             stop=("\n",),
             thinking=False,
@@ -135,28 +149,36 @@ class ParagraphSource:
 
     def _working_window(self) -> int:
         limit = self._engine.model.context_limit
-        return min(limit, max(WINDOW, self._count(self.prompts.section("")) + WINDOW // 2))
+        brief = self._count(self.prompts.section(Place(number=1, total=1), "", ""))
+        return min(limit, max(WINDOW, brief + WINDOW // 2))
 
     def _count(self, prompt: Prompt) -> int:
         return (
             tokenize(self._engine, Tokenize(prompt=prompt, thinking=False)).token_count if prompt else 0
         )
 
-    def _fitting_prompt(self, text: str, lead: str, answer: int, *, forgets: bool = False) -> Prompt:
+    def _fitting_prompt(
+        self, written: Written, lead: str, answer: int, *, forgets: bool = False
+    ) -> Prompt:
         """Return the prompt with as much of the text as the window holds.
 
         The part shown begins at the same place until it no longer fits, and then is halved, because
         a prompt that begins like the one before it is not evaluated again.
         """
+        text, room = written.text, self._window - answer - MARGIN
         if forgets:
-            return self.prompts.section(text[text.rstrip().rfind("\n\n") + 1 :].lstrip("\n") + lead)
-        room = self._window - answer - MARGIN
+            return self._prompt(written, max(0, text.rfind("\n\n")), lead)
         while True:
-            prompt = self.prompts.section(text[self._tail_from :] + lead)
+            prompt = self._prompt(written, self._tail_from, lead)
             left = len(text) - self._tail_from
             if not left or self._count(prompt) <= room:
                 return prompt
             self._tail_from = _break_after(text, self._tail_from + (left + 1) // 2)
+
+    def _prompt(self, written: Written, start: int, lead: str) -> Prompt:
+        here = max(start, written.section_from)
+        text = written.text
+        return self.prompts.section(written.place, text[start:here], f"{text[here:]}{lead}")
 
     def _answer(self, request: Generate) -> Generator[str, None, None]:
         self._was_cut = False
