@@ -121,6 +121,7 @@ CASES: list[tuple[Any, list[str], list[str]]] = [
     ({"$defs": {"x": {"$anchor": "here", "const": 1}}, "$ref": "#here"}, ["1"], ["2"]),
     ({"$id": "https://example.org/s", "$defs": {"x": {"const": 1}}, "$ref": "https://example.org/s#/$defs/x"}, ["1"], ["2"]),
     ({"anyOf": [{"type": "null"}, {"type": "array", "items": {"$ref": "#"}}]}, ["null", "[[null],[]]"], ["1"]),
+    ({"$id": "value", "type": "object", "properties": {"x": {"$ref": "value"}, "y": {}}}, ['{"y":5}'], ['{"x":5}']),
 ]  # fmt: skip
 
 

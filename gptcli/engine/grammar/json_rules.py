@@ -25,14 +25,14 @@ class JsonRules(Rules):
 
     def __init__(self) -> None:
         super().__init__()
-        self.named: dict[str, str] = {}  # rules of $ref targets and of the parts of JSON
+        self._parts: dict[str, str] = {}  # rules of the parts of JSON
 
     def part(self, name: str, body: Callable[[], str]) -> str:
         """Return the name of a rule that all of the grammar shares."""
-        if name not in self.named:
-            self.named[name] = self.new_name()
-            self.add(body(), self.named[name])
-        return self.named[name]
+        if name not in self._parts:
+            self._parts[name] = self.new_name()
+            self.add(body(), self._parts[name])
+        return self._parts[name]
 
     def space(self) -> str:
         """Return the term for white space between the parts of a text."""

@@ -39,6 +39,7 @@ class SchemaCompiler:
     def __init__(self, source: str) -> None:
         self._document = SchemaDocument(source)
         self._rules = JsonRules()
+        self._references: dict[str, str] = {}  # rules of $ref targets
         self.unsupported: dict[str, None] = {}
 
     def grammar(self) -> str:
@@ -129,10 +130,10 @@ class SchemaCompiler:
         if not MEANINGFUL.isdisjoint(siblings):
             return self._value(self._document.merged(siblings, target, path), path)
         reference = schema["$ref"]
-        if reference not in self._rules.named:
-            name = self._rules.named[reference] = self._rules.new_name()
+        if reference not in self._references:
+            name = self._references[reference] = self._rules.new_name()
             self._rules.add(self._value(target, reference), name)
-        return self._rules.named[reference]
+        return self._references[reference]
 
     # --------------------------------------------------------------------------- one type
 
