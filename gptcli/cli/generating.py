@@ -11,6 +11,7 @@ from gptcli.cli.generate import (
     template_values,
     unescape,
 )
+from gptcli.cli.long_text import check_long, long_style, write_long_text
 from gptcli.cli.material import read_documents, stdin_text
 from gptcli.cli.opening import opened_engine
 from gptcli.cli.options import engine_settings, make_output
@@ -35,32 +36,40 @@ Params = dict[str, Any]
 
 def run_generate(params: Params) -> None:
     """Run the command. What can be refused without a model is refused before one is loaded."""
-    from gptcli import paths
-
     output = make_output(params)
     if params["template"] == "list":
         show_templates(output, as_json=params["json"])
         return
     task = _task(params)
-    template = load_template(params["template"], paths.templates_dir()) if params["template"] else None
-    values = template_values(params["param"])
-    if template is None and values:
-        raise UsageError("--param needs a --template", hint="gptcli generate --template list")
-    if template is not None:
-        template.check(values)
+    template, values = _template(params)
+    if params["words"] is not None:
+        check_long(params)
     engine_settings(params, path="", name="")
     if task.constraint is not None:
         _check_constraint(task.constraint, output)
     with opened_engine(params, output) as engine:
-        task = replace(task, parts=_parts(params))
-        if template is not None:
-            task = _fill(template, values, task, engine)
-        elif not (task.parts.instruction or task.parts.documents):
-            raise UsageError("there is nothing to go on from", hint='gptcli generate "Once upon a time"')
+        if template is None:
+            task = replace(task, parts=_parts(params))
+        else:
+            task = _filled(template, values, task, params, engine)
         if params["words"] is not None:
-            _write_long(engine, task, params, output)
+            write_long_text(engine, task, params, long_style(template), output)
         else:
             _write(engine, task, params, output)
+
+
+def _template(params: Params) -> tuple[Template | None, dict[str, str]]:
+    """Return the template asked for, if one is, and its values, checked as far as they are known."""
+    from gptcli import paths
+
+    values = template_values(params["param"])
+    if params["template"] is None:
+        if values:
+            raise UsageError("--param needs a --template", hint="gptcli generate --template list")
+        return None, values
+    template = load_template(params["template"], paths.templates_dir())
+    template.check(values, has_material=True)
+    return template, values
 
 
 def _check_constraint(constraint: OutputConstraint, output: Output) -> None:
@@ -92,22 +101,29 @@ def _task(params: Params) -> GenerateTask:
 
 def _parts(params: Params) -> PromptParts:
     files = params["file"] or ()
-    piped = stdin_text()
-    documents = read_documents(files, piped)
-    instruction = params["prompt"] or ""
+    documents = read_documents(files, stdin_text())
+    instruction, system = params["prompt"] or "", params["system"] or ""
+    if not instruction.strip() and not documents:
+        raise UsageError("there is nothing to go on from", hint='gptcli generate "Once upon a time"')
     if not instruction.strip() and len(documents) == 1 and not files:
         # Text that was only piped in is the prompt itself.
-        return PromptParts(instruction=documents[0].text, system=params["system"] or "")
-    return PromptParts(instruction=instruction, documents=documents, system=params["system"] or "")
+        return PromptParts(instruction=documents[0].text, system=system)
+    return PromptParts(instruction=instruction, documents=documents, system=system)
 
 
-def _fill(
-    template: Template, values: dict[str, str], task: GenerateTask, engine: Engine
+def _filled(
+    template: Template, values: dict[str, str], task: GenerateTask, params: Params, engine: Engine
 ) -> GenerateTask:
-    filled = template.fill(values, as_chat=task.is_chat(engine.model))
-    instruction = "\n\n".join(text for text in (filled.prompt, task.parts.instruction) if text)
-    system = task.parts.system or filled.system
-    parts = replace(task.parts, instruction=instruction, system=system)
+    documents = read_documents(params["file"] or (), stdin_text())
+    material = ""
+    if template.takes_material:
+        material, documents = PromptParts(documents=documents).material, ()
+    filled = template.fill(values, as_chat=task.is_chat(engine.model), material=material)
+    parts = PromptParts(
+        instruction="\n\n".join(text for text in (filled.prompt, params["prompt"]) if text),
+        documents=documents,
+        system=params["system"] or filled.system,
+    )
     return replace(task, parts=parts, stop=task.stop + filled.stop)
 
 
@@ -170,10 +186,6 @@ def _show_prompt(
     output.write(shown.text)
     output.finish_text()
     output.status(f"{shown.token_count:,} tokens of a context window of {window:,}")
-
-
-def _write_long(engine: Engine, task: GenerateTask, params: Params, output: Output) -> None:
-    raise NotImplementedError
 
 
 def _thinking(params: Params, output: Output) -> Thinking:
