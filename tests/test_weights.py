@@ -258,3 +258,15 @@ def test_a_long_kept_prefix_is_right_with_a_sliding_window(starter_model: Path) 
 
     assert kept[1].usage.cached_tokens > 700
     assert [answer.text for answer in kept] == fresh
+
+
+def test_fifty_megabytes_are_cut_in_time(generate: Cli) -> None:
+    result = generate(
+        *("--ctx-size", "512", "-n", "8", "--overflow", "tail", "And so"),
+        stdin=b"All work and no play makes Jack a dull boy. " * 1_200_000,
+    )
+
+    assert result.status == 0
+    found = re.search(r"kept the tail: (\d+) of ([\d,]+) tokens", result.stderr)
+    assert found is not None
+    assert 13_000_000 < int(found[2].replace(",", "")) < 15_000_000

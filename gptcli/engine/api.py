@@ -144,8 +144,8 @@ class Embedded:
 class Tokenized:
     """The prompt as the model sees it.
 
-    `token_count` counts the whole prompt, `kept_tokens` what is left after a cut to the request's
-    limit, `text` is that rest.
+    `token_count` counts the whole prompt (an estimate when it is hundreds of times too long),
+    `kept_tokens` what is left after a cut to the request's limit, `text` is that rest.
     """
 
     id: RequestId

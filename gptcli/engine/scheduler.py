@@ -215,17 +215,15 @@ class Scheduler:
         return Scored(id=request.id, logprobs=logprobs, token_counts=counts, usage=usage)
 
     def _tokenize(self, request: Tokenize) -> Tokenized:
-        text, tokens = self._prompts.encode_for_count(request)
+        text, tokens, count = self._prompts.encode_for_count(request)
         if request.limit is None or len(tokens) <= request.limit:
-            return Tokenized(id=request.id, text=text, token_count=len(tokens), kept_tokens=len(tokens))
+            return Tokenized(id=request.id, text=text, token_count=count, kept_tokens=len(tokens))
         limit = request.limit
         tail = {"head": 0, "tail": limit, "middle": limit // 2}[request.keep]
         head = limit - tail
         parts = [tokens[:head], tokens[len(tokens) - tail :]]
         shown = ["".join(self._decoded(part)).strip() for part in parts if part]
-        return Tokenized(
-            id=request.id, text="\n[…]\n".join(shown), token_count=len(tokens), kept_tokens=limit
-        )
+        return Tokenized(id=request.id, text="\n[…]\n".join(shown), token_count=count, kept_tokens=limit)
 
     def _decoded(self, tokens: Sequence[int]) -> Iterator[str]:
         stream = Utf8Stream()
@@ -301,15 +299,23 @@ class PromptEncoder:
             return text, self._encode_guarded(prompt, thinking)
         return text, self._tokens(text)
 
-    def encode_for_count(self, request: Tokenize) -> tuple[str, list[int]]:
-        """Return text and tokens of a prompt of any length: a huge one is cut to what may be kept."""
+    def encode_for_count(self, request: Tokenize) -> tuple[str, list[int], int]:
+        """Return a prompt's text, its tokens, and their number in the whole prompt.
+
+        A text far too long for the request's limit is cut to what may be kept before it is
+        tokenized; its number of tokens is then an estimate from the part.
+        """
         text = request.prompt
         if isinstance(text, Conversation):
-            return self.encode(text, thinking=request.thinking)
+            shown, tokens = self.encode(text, thinking=request.thinking)
+            return shown, tokens, len(tokens)
         most = (request.limit or 0) * CHARACTERS_PER_TOKEN_AT_MOST
-        if request.limit is not None and len(text) > max(CHARACTERS_TO_COUNT, 2 * most):
-            text = text[:most] + text[-most:]
-        return text, self._tokens(text)
+        if request.limit is None or len(text) <= max(CHARACTERS_TO_COUNT, 2 * most):
+            tokens = self._tokens(text)
+            return text, tokens, len(tokens)
+        part = text[:most] + text[-most:]
+        tokens = self._tokens(part)
+        return part, tokens, len(tokens) * len(text) // len(part)
 
     def encode_continuations(self, request: Score) -> tuple[list[int], list[list[int]]]:
         """Return the prefix's tokens and each continuation's.
