@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import signal
 import threading
 import time
@@ -388,6 +389,26 @@ def test_what_takes_long_in_one_go_is_stopped_by_the_timer(monkeypatch: pytest.M
     started = time.monotonic()
     assert failure(compares) == "it takes too long"
     assert time.monotonic() - started < 1
+
+
+def test_an_alarm_lost_while_garbage_is_collected_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gptcli.engine.chat_template.budget.TIME_LIMIT_S", 0.02)
+    naps = [0.05]
+
+    def nap(phase: str, info: object) -> None:
+        if naps:
+            time.sleep(naps.pop())
+
+    compares = (
+        "{% set a = range(99999)|list %}{% set b = range(99999)|list %}"
+        + "{% if a == b %}{% endif %}" * 3000
+    )
+    gc.callbacks.append(nap)
+    try:
+        assert failure(compares) == "it takes too long"
+    finally:
+        gc.callbacks.remove(nap)
+    assert naps == []
 
 
 def test_a_long_conversation_is_no_bomb() -> None:

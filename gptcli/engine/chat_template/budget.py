@@ -6,6 +6,7 @@ import contextlib
 import re
 import signal
 import string
+import sys
 import threading
 import time
 from collections.abc import ItemsView, Iterator, KeysView, Sequence, ValuesView
@@ -41,8 +42,13 @@ def time_limit() -> Iterator[None]:
         if running:
             raise LimitError("it takes too long")
 
+    def unraisable(lost: sys.UnraisableHookArgs) -> None:
+        if not isinstance(lost.exc_value, LimitError):
+            previous_hook(lost)
+
+    previous_hook, sys.unraisablehook = sys.unraisablehook, unraisable
     previous = signal.signal(signal.SIGALRM, stop)
-    # Again and again, in case the first one is raised where exceptions are lost, as in a destructor.
+    # Again and again, because one that is raised in a destructor or while garbage is collected is lost.
     earlier = signal.setitimer(signal.ITIMER_REAL, TIME_LIMIT_S, 0.1)
     try:
         try:
@@ -52,6 +58,7 @@ def time_limit() -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, *earlier)
         signal.signal(signal.SIGALRM, previous or signal.SIG_DFL)
+        sys.unraisablehook = previous_hook
 
 
 class Budget:
