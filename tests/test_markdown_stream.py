@@ -175,7 +175,12 @@ def printed_at_once(text: str, columns: int, lines: int) -> str:
     console = Console(
         file=io.StringIO(), width=columns, color_system=None, force_terminal=True, legacy_windows=False
     )
-    console.print(Markdown(text, hyperlinks=False))
+    markdown = Markdown(text, hyperlinks=False)
+    for token in markdown.parsed:
+        for child in token.children or ():
+            if child.type == "softbreak":  # we keep the lines of the text
+                child.type = "hardbreak"
+    console.print(markdown)
     screen = Screen(columns, lines)
     assert isinstance(console.file, io.StringIO)
     screen.feed(console.file.getvalue().replace("\n", "\r\n").encode())
@@ -382,10 +387,10 @@ def test_messages_go_above_the_unfinished_block() -> None:
     with MarkdownStream(output, Clock()) as stream:
         stream.feed("done\n\nun\nfinished")
         output.warning("low battery")
-        assert terminal.screen.text == "done\ngptcli: warning: low battery\n\nun finished"
+        assert terminal.screen.text == "done\ngptcli: warning: low battery\n\nun\nfinished"
         stream.feed(" no more")
 
-    assert terminal.screen.text == "done\ngptcli: warning: low battery\n\nun finished no more"
+    assert terminal.screen.text == "done\ngptcli: warning: low battery\n\nun\nfinished no more"
     assert output.live is None
 
 
@@ -435,9 +440,9 @@ def test_dumb_terminal_gets_each_block_when_it_is_finished() -> None:
         assert terminal.screen.text.strip() == "Title"
         clock.now_s += 1
         stream.feed(" block\n")
-        assert terminal.screen.text.endswith("first block")
+        assert terminal.screen.text.endswith("first\nblock")
 
-    assert terminal.screen.text.endswith("first block\n\nsecond block")
+    assert terminal.screen.text.endswith("first\nblock\n\nsecond block")
     assert "\x1b" not in terminal.sent
 
 

@@ -17,6 +17,8 @@ from tests.screen import Screen
 Script = Callable[..., str]
 MARKDOWN = "# A title\n\nSome **bold** words.\n\n- one\n- two\n\n```python\nprint('hi')\n```\n\nThe end."
 
+CHAT = {"chat_template": "x"}
+
 
 @contextmanager
 def terminal(
@@ -47,7 +49,7 @@ def run_to_end(child: pexpect.spawn[bytes], columns: int = 60, lines: int = 24) 
 
 @pytest.mark.parametrize("columns", [40, 60, 120])
 def test_markdown_is_shown_as_such(script: Script, columns: int) -> None:
-    spec = script({"text": MARKDOWN, "delay_s": 0.01})
+    spec = script({"text": MARKDOWN, "delay_s": 0.01}, model=CHAT)
     with terminal("generate", "-m", spec, "x", columns=columns) as child:
         data, text = run_to_end(child, columns)
 
@@ -60,16 +62,28 @@ def test_markdown_is_shown_as_such(script: Script, columns: int) -> None:
     assert [text.count(part) for part in ("bold", "one", "two", "print('hi')", "The end.")] == [1] * 5
 
 
-def test_raw_text_on_request(script: Script) -> None:
-    with terminal("generate", "-m", script(MARKDOWN), "x", "--no-markdown") as child:
+@pytest.mark.parametrize(
+    ("model", "options"), [(None, []), (CHAT, ["--no-markdown"]), (CHAT, ["--raw"])]
+)
+def test_raw_text_from_base_models_and_on_request(
+    script: Script, model: dict[str, str] | None, options: list[str]
+) -> None:
+    with terminal("generate", "-m", script(MARKDOWN, model=model), "x", *options) as child:
         data, _ = run_to_end(child)
 
     assert data.decode().replace("\r\n", "\n") == MARKDOWN + "\n"
 
 
+def test_lines_stay_lines(script: Script) -> None:
+    with terminal("generate", "-m", script("roses are red\nviolets are blue", model=CHAT), "x") as child:
+        _, text = run_to_end(child)
+
+    assert text.split("\n") == ["roses are red", "violets are blue"]
+
+
 @pytest.mark.parametrize("env", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["NO_COLOR", "dumb"])
 def test_without_colour_there_is_none(script: Script, env: dict[str, str]) -> None:
-    with terminal("generate", "-m", script(MARKDOWN), "x", env=env) as child:
+    with terminal("generate", "-m", script(MARKDOWN, model=CHAT), "x", env=env) as child:
         data, text = run_to_end(child)
 
     assert b"m" not in {part[:4].lstrip(b"0123456789;")[:1] for part in data.split(b"\x1b[")[1:]}
@@ -80,7 +94,9 @@ def test_without_colour_there_is_none(script: Script, env: dict[str, str]) -> No
 
 def test_nothing_taller_than_the_screen_is_lost(script: Script) -> None:
     lines = "\n\n".join(f"Paragraph {number}." for number in range(60))
-    with terminal("generate", "-m", script({"text": lines, "delay_s": 0.002}), "x", lines=10) as child:
+    with terminal(
+        "generate", "-m", script({"text": lines, "delay_s": 0.002}, model=CHAT), "x", lines=10
+    ) as child:
         _, text = run_to_end(child, lines=10)
 
     assert [text.count(f"Paragraph {number}.") for number in range(60)] == [1] * 60
@@ -97,8 +113,11 @@ def test_ctrl_c_keeps_what_was_written(script: Script) -> None:
     assert "Traceback" not in text
 
 
-def test_the_text_cannot_command_the_terminal(script: Script) -> None:
-    with terminal("generate", "-m", script("evil \x1b]0;title\x07 \x1b[2J text"), "x") as child:
+@pytest.mark.parametrize("model", [None, CHAT], ids=["base", "chat"])
+def test_the_text_cannot_command_the_terminal(script: Script, model: dict[str, str] | None) -> None:
+    with terminal(
+        "generate", "-m", script("evil \x1b]0;title\x07 \x1b[2J text", model=model), "x"
+    ) as child:
         data, _ = run_to_end(child)
 
     assert b"\x1b]0" not in data

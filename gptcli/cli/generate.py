@@ -122,9 +122,14 @@ def generate(
     no_stream: Annotated[
         bool, option("--no-stream", help="Print when all is there.", panel=OUTPUT)
     ] = False,
-    no_markdown: Annotated[
-        bool, option("--no-markdown", help="Raw text on a terminal too.", panel=OUTPUT)
-    ] = False,
+    markdown: Annotated[
+        bool | None,
+        option(
+            "--markdown/--no-markdown",
+            help="Show Markdown on a terminal; the default for chat models.",
+            panel=OUTPUT,
+        ),
+    ] = None,
     thinking: Annotated[
         ThinkingMode | None,
         option(

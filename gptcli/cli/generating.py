@@ -140,7 +140,7 @@ def _write(engine: Engine, task: GenerateTask, params: Params, output: Output) -
     view = AnswerView(
         output,
         samples=task.samples,
-        markdown=not params["no_markdown"] and task.constraint is None,
+        markdown=_shows_markdown(engine, task, params),
         streams=not params["no_stream"],
         thinking=_thinking(params, output),
         echo=echo,
@@ -186,6 +186,13 @@ def _show_prompt(
     output.write(shown.text)
     output.finish_text()
     output.status(f"{shown.token_count:,} tokens of a context window of {window:,}")
+
+
+def _shows_markdown(engine: Engine, task: GenerateTask, params: Params) -> bool:
+    if params["markdown"] is not None:
+        return bool(params["markdown"])
+    # What a base model goes on with is shown as it stands, and so is JSON.
+    return task.is_chat(engine.model) and task.constraint is None
 
 
 def _thinking(params: Params, output: Output) -> Thinking:

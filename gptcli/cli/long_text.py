@@ -43,7 +43,9 @@ def write_long_text(
     """Write the text to stdout as it grows. On Ctrl-C what was written stays."""
     sink: TextSink | None = None
     if not params["json"]:
-        sink = text_sink(output, markdown=not params["no_markdown"], streams=not params["no_stream"])
+        sink = text_sink(
+            output, markdown=params["markdown"] is not False, streams=not params["no_stream"]
+        )
     pieces: list[str] = []
     done: Done | None = None
     with ExitStack() as stack:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gptcli.engine.api import (
     Channel,
@@ -34,6 +35,13 @@ from gptcli.engine.api import (
 )
 from gptcli.errors import ContextOverflowError, GptcliError, UsageError
 from gptcli.messages import Conversation
+
+SCRIPTED_MODEL: dict[str, Any] = {
+    "name": "scripted",
+    "context_length": 4096,
+    "context_limit": 4096,
+    "embedding_size": 2,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +75,7 @@ class ScriptedEngine:
     ) -> None:
         self._replies = deque(replies)
         self._default = default
-        self._model = model or ModelInfo(
-            name="scripted", context_length=4096, context_limit=4096, embedding_size=2
-        )
+        self._model = model or ModelInfo(**SCRIPTED_MODEL)
         self.requests: list[Request] = []
         self.is_closed = False
 
@@ -84,7 +90,7 @@ class ScriptedEngine:
             for line in path.read_text(encoding="utf-8").splitlines():
                 members = json.loads(line)
                 if "model" in members:
-                    model = ModelInfo(**members["model"])
+                    model = ModelInfo(**{**SCRIPTED_MODEL, **members["model"]})
                     continue
                 if "error" in members:
                     members["error"] = GptcliError(members["error"])

@@ -241,6 +241,9 @@ def _inline(children: Iterable[Token]) -> Iterator[Token]:
         if token.type == "image":
             address = visible(str(token.attrs.get("src", "")))
             yield Token("text", "", 0, content=f"{content} ({address})" if content else address)
+        elif token.type == "softbreak":
+            # Models end a line where they mean it: verses, addresses, steps.
+            yield Token("hardbreak", "br", 0)
         elif token.type == "html_inline" and re.fullmatch(r"<br\s*/?>", content, re.IGNORECASE):
             yield Token("hardbreak", "br", 0)
         elif token.type == "html_inline":

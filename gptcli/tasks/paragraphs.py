@@ -166,14 +166,16 @@ class ParagraphSource:
         a prompt that begins like the one before it is not evaluated again.
         """
         text, room = written.text, self._window - answer - MARGIN
-        if forgets:
-            return self._prompt(written, max(0, text.rfind("\n\n")), lead)
+        start = max(self._tail_from, text.rfind("\n\n")) if forgets else self._tail_from
         while True:
-            prompt = self._prompt(written, self._tail_from, lead)
-            left = len(text) - self._tail_from
+            prompt = self._prompt(written, start, lead)
+            left = len(text) - start
             if not left or self._count(prompt) <= room:
-                return prompt
-            self._tail_from = _break_after(text, self._tail_from + (left + 1) // 2)
+                break
+            start = _break_after(text, start + (left + 1) // 2)
+        if not forgets:
+            self._tail_from = start
+        return prompt
 
     def _prompt(self, written: Written, start: int, lead: str) -> Prompt:
         here = max(start, written.section_from)
