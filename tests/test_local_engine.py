@@ -261,3 +261,20 @@ def test_a_window_that_does_not_fit_is_status_5(cli: Cli, tiny_model: Path) -> N
     assert result.error["code"] == "memory"
     assert "GiB are free" in result.error["message"]
     assert result.error["hint"].startswith("--ctx-size ")
+
+
+@pytest.mark.weights
+def test_ctrl_c_while_the_model_loads(starter_model: Path) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "generate", "-m", str(starter_model), "x"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    wait_until(lambda: Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text() != "")
+    sent = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=10)
+
+    assert process.returncode == 130
+    assert time.monotonic() - sent < 0.8
+    assert errors == b""

@@ -278,7 +278,7 @@ class Worker:
         self.has_failed = False  # and was reported
         self.messages: queue.SimpleQueue[bytes | FeederDone | None] = queue.SimpleQueue()
         self._logs: IO[bytes] | None = None if show_logs else tempfile.TemporaryFile()  # noqa: SIM115
-        with _sigint_ignored():
+        with _sigint_blocked():
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._logs
             )
@@ -365,13 +365,14 @@ def _cause(number: int, last_words: str) -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def _sigint_ignored() -> Generator[None, None, None]:
-    # The terminal sends Ctrl-C to all processes; the worker inherits that it is to be ignored.
-    if threading.current_thread() is not threading.main_thread():
+def _sigint_blocked() -> Generator[None, None, None]:
+    # The terminal sends Ctrl-C to all processes. The worker inherits that it waits for ever; for us
+    # it waits until the worker is started.
+    if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, previous)
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)

@@ -90,6 +90,10 @@ class Scheduler:
         self._current: RequestId | None = None
         self._cancelled: set[RequestId] = set()
 
+    def expect(self, request_id: RequestId) -> None:
+        """Forget a cancellation that came too late for an earlier request of this id."""
+        self._cancelled.discard(request_id)
+
     def cancel(self, request_id: RequestId) -> None:
         """Stop a request, running or waiting: it finishes as `cancelled`."""
         self._cancelled.add(request_id)

@@ -12,7 +12,6 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,6 +31,8 @@ def main() -> None:
     _harden()
     requests, events = sys.stdin.buffer, _take_stdout()
     load = wire.loads(requests.readline())
+    inbox = Inbox(requests)
+    inbox.start()
     memory = CrashMemory(load.crash_memory)
     extra_buffers = not memory.known() if load.extra_buffers is None else load.extra_buffers
     try:
@@ -40,36 +41,40 @@ def main() -> None:
         events.write(wire.dumps(Failed(id=0, error=error)))
         return
     events.write(wire.dumps(wire.Ready(model=backend.info, extra_buffers=extra_buffers)))
-    survived_crash = load.extra_buffers is False
-    serve(Scheduler(backend), requests, events, memory.remember if survived_crash else None)
-
-
-def serve(
-    scheduler: Scheduler,
-    requests: BinaryIO,
-    events: BinaryIO,
-    on_first_answer: Callable[[], None] | None = None,
-) -> None:
-    """Answer requests in order; a cancellation is heard while a request runs."""
-    waiting: queue.SimpleQueue[Request] = queue.SimpleQueue()
-
-    def read() -> None:
-        for line in requests:
-            message = wire.loads(line)
-            if isinstance(message, wire.Cancel):
-                scheduler.cancel(message.id)
-            else:
-                waiting.put(message)
-        # The parent is gone or done; nothing that runs here is wanted any more.
-        os._exit(0)
-
-    threading.Thread(target=read, daemon=True).start()
+    inbox.scheduler = scheduler = Scheduler(backend)
+    on_first_answer = memory.remember if load.extra_buffers is False else None
     while True:
-        for event in scheduler.run(waiting.get()):
+        for event in scheduler.run(inbox.requests.get()):
             events.write(wire.dumps(event))
             if on_first_answer is not None and isinstance(event, ANSWERS):
                 on_first_answer()
                 on_first_answer = None
+
+
+class Inbox:
+    """Reads what the front sends, from before the model is loaded: a cancellation is heard while a
+    request runs, and the end of the front ends this process whatever it is doing.
+    """
+
+    def __init__(self, lines: BinaryIO) -> None:
+        self._lines = lines
+        self.requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
+        self.scheduler: Scheduler | None = None
+
+    def start(self) -> None:
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        for line in self._lines:
+            message = wire.loads(line)
+            if not isinstance(message, wire.Cancel):
+                if self.scheduler is not None:
+                    self.scheduler.expect(message.id)
+                self.requests.put(message)
+            elif self.scheduler is not None:
+                self.scheduler.cancel(message.id)
+        # The parent is gone or done; nothing that runs here is wanted any more.
+        os._exit(0)
 
 
 class CrashMemory:

@@ -83,7 +83,8 @@ class Draft:
 
     @property
     def is_far_from_end(self) -> bool:
-        return self.words_left > FAR * self.goal.words
+        last_section = min(self._section_goal, self.goal.words // 2)
+        return self.words_left > max(FAR * self.goal.words, last_section)
 
     @property
     def lead(self) -> str:

@@ -68,7 +68,8 @@ def clean_title(line: str) -> str:
     while (bare := _MARK.sub("", title, count=1).strip(_WRAPPING)) != title:
         title = bare
     if len(title) >= LONGEST_TITLE - 1:
-        title = title[: title.rfind(" ") + 1].strip(_WRAPPING)  # it was cut
+        head = title[:LONGEST_TITLE]
+        title = head[: head.rfind(" ") + 1 or LONGEST_TITLE].strip(_WRAPPING)  # no word cut in two
     return title if re.search(r"[^\W\d_]", title) else ""
 
 

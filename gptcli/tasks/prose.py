@@ -43,7 +43,7 @@ def count_words(text: str) -> int:
 
 def ends_sentence(text: str) -> bool:
     """Tell whether a text ends where a sentence does."""
-    return _ENDS_SENTENCE.search(text) is not None
+    return _ENDS_SENTENCE.search(text[-40:]) is not None  # a whole text may be long
 
 
 class SentenceStream:

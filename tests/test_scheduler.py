@@ -1,0 +1,251 @@
+"""The scheduler on a fake backend: tokens to text, stops, thinking, windows, cancellation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from gptcli.engine.api import (
+    Delta,
+    Event,
+    Failed,
+    Finished,
+    Generate,
+    ModelInfo,
+    Score,
+    Scored,
+    Tokenize,
+    Tokenized,
+    TokenLogprob,
+)
+from gptcli.engine.scheduler import Aborted, Scheduler
+from gptcli.errors import ContextOverflowError, UsageError
+from gptcli.messages import Conversation, Message
+from gptcli.sampling import OutputConstraint, SamplingParams
+
+END = 0
+
+
+class FakeBackend:
+    """Its tokens are pieces of bytes, numbered as they appear; it answers with scripted pieces."""
+
+    def __init__(
+        self, answer: Sequence[bytes] = (), *, window: int = 50, control: Sequence[bytes] = ()
+    ) -> None:
+        template = "{% for m in messages %}{{ m.content }}{% endfor %}:"
+        self.info = ModelInfo(
+            name="fake", context_length=window, context_limit=window, chat_template=template
+        )
+        self._pieces = [b""]
+        self._control = set(control)
+        self.answer = [self._number(piece) for piece in answer]
+        self.evaluated: list[int] = []
+        self.abort_at: int | None = None
+
+    def _number(self, piece: bytes) -> int:
+        if piece not in self._pieces:
+            self._pieces.append(piece)
+        return self._pieces.index(piece)
+
+    def tokenize(self, text: str, *, add_bos: bool, parse_special: bool) -> list[int]:
+        words = text.replace(" ", "\0 ").split("\0")
+        return [self._number(word.encode()) for word in words if word]
+
+    def piece(self, token: int) -> bytes:
+        piece = self._pieces[token]
+        return b"" if piece in self._control else piece
+
+    def special_piece(self, token: int) -> bytes:
+        return self._pieces[token]
+
+    def is_end(self, token: int) -> bool:
+        return token == END
+
+    def is_control(self, token: int) -> bool:
+        return self._pieces[token] in self._control
+
+    def bos(self) -> str:
+        return ""
+
+    def eos(self) -> str:
+        return ""
+
+    def reserve(self, tokens: int) -> int:
+        return self.info.context_limit
+
+    def prefill(self, tokens: Sequence[int]) -> int:
+        self.evaluated = list(tokens)
+        return 0
+
+    def extend(self, token: int) -> None:
+        if self.abort_at == len(self.evaluated):
+            raise Aborted
+        self.evaluated.append(token)
+
+    def sampler(self, sampling: SamplingParams, constraint: OutputConstraint | None) -> FakeSampler:
+        return FakeSampler([*self.answer, END])
+
+    def token_logprob(self, token: int, alternatives: int) -> TokenLogprob:
+        return TokenLogprob(self._pieces[token].decode(), -1.0)
+
+    def continuation_logprob(self, prefix: Sequence[int], continuation: Sequence[int]) -> float:
+        return -float(len(continuation))
+
+    def embed(self, tokens: Sequence[int]) -> tuple[float, ...]:
+        return (1.0,)
+
+    def abort(self) -> None:
+        self.abort_at = len(self.evaluated)
+
+    def resume(self) -> None:
+        self.abort_at = None
+
+
+class FakeSampler:
+    def __init__(self, tokens: list[int]) -> None:
+        self._tokens = iter(tokens)
+
+    def accept_prompt(self, tokens: Sequence[int]) -> None:
+        pass
+
+    def sample(self) -> int:
+        return next(self._tokens)
+
+    def close(self) -> None:
+        pass
+
+
+def run(backend: FakeBackend, request: Generate) -> tuple[list[str], Finished]:
+    """Return the pieces of the answer and the end."""
+    events = list(Scheduler(backend).run(request))
+    assert isinstance(events[-1], Finished), events[-1]
+    return [e.text for e in events if isinstance(e, Delta) and e.channel == "answer"], events[-1]
+
+
+def test_an_answer_ends_with_its_end_token() -> None:
+    pieces, end = run(FakeBackend([b"Hello", b" world"]), Generate(prompt="say it"))
+
+    assert pieces == ["Hello", " world"]
+    assert (end.reason, end.usage.prompt_tokens, end.usage.completion_tokens) == ("stop", 2, 3)
+
+
+def test_a_character_in_pieces_arrives_whole() -> None:
+    first, second = "é".encode()[:1], "é".encode()[1:]
+
+    pieces, _ = run(FakeBackend([b"caf", first, second, b"!"]), Generate(prompt="x"))
+
+    assert pieces == ["caf", "é", "!"]
+
+
+def test_a_stop_string_over_several_tokens_is_never_shown() -> None:
+    backend = FakeBackend([b"fine", b"\nU", b"ser", b": no"])
+
+    pieces, end = run(backend, Generate(prompt="x", stop=("\nUser:",)))
+
+    assert (pieces, end.reason) == (["fine"], "stop")
+
+
+def test_what_only_began_like_a_stop_string_is_shown_at_the_end() -> None:
+    pieces, _ = run(FakeBackend([b"fine", b"\nUs"]), Generate(prompt="x", stop=("\nUser:",)))
+
+    assert "".join(pieces) == "fine\nUs"
+
+
+def test_control_tokens_are_no_text_and_say_where_thinking_ends() -> None:
+    control = (b"<think>", b"</think>", b"<|im_end|>")
+    backend = FakeBackend([b"<think>", b"hm", b"</think>", b"42", b"<|im_end|>"], control=control)
+    question = Conversation((Message("user", "why"),))
+
+    events = list(Scheduler(backend).run(Generate(prompt=question)))
+
+    shown = [(event.channel, event.text) for event in events if isinstance(event, Delta)]
+    assert shown == [("thinking", "hm"), ("answer", "42")]
+
+
+def test_the_window_ends_an_answer() -> None:
+    backend = FakeBackend([b" more"] * 100, window=10)
+
+    pieces, end = run(backend, Generate(prompt="one two three"))
+
+    assert (len(pieces), end.reason) == (7, "length")
+
+
+def test_no_token_is_evaluated_in_vain() -> None:
+    backend = FakeBackend([b" a", b" b", b" c"])
+
+    run(backend, Generate(prompt="x", sampling=SamplingParams(max_tokens=2)))
+
+    assert (
+        len(backend.evaluated) == 2
+    )  # the prompt and the first token; nobody asks what follows the second
+
+
+@pytest.mark.parametrize(
+    ("prompt", "kind"), [("word " * 60, ContextOverflowError), ("", UsageError)], ids=["long", "empty"]
+)
+def test_prompts_that_cannot_be_served(prompt: str, kind: type[Exception]) -> None:
+    (event,) = Scheduler(FakeBackend()).run(Generate(prompt=prompt))
+
+    assert isinstance(event, Failed)
+    assert isinstance(event.error, kind)
+
+
+def test_cancelling_in_the_middle_keeps_what_was_written() -> None:
+    backend = FakeBackend([b" more"] * 40)
+    scheduler = Scheduler(backend)
+    seen: list[Event] = []
+    for event in scheduler.run(Generate(prompt="x", id=2)):
+        seen.append(event)
+        if len(seen) == 4:
+            scheduler.cancel(2)
+
+    end = seen[-1]
+    assert isinstance(end, Finished)
+    assert (end.reason, end.usage.completion_tokens) == ("cancelled", 3)
+
+
+def test_a_cancellation_hits_a_request_that_waits() -> None:
+    scheduler = Scheduler(FakeBackend())
+    scheduler.cancel(4)
+
+    (event,) = scheduler.run(Tokenize(prompt="a b", id=4))
+
+    assert isinstance(event, Finished)
+    assert event.reason == "cancelled"
+
+
+def test_a_cancellation_that_came_too_late_hits_nothing_else() -> None:
+    scheduler = Scheduler(FakeBackend())
+    (first,) = scheduler.run(Tokenize(prompt="a b", id=3))
+    scheduler.cancel(3)
+    scheduler.expect(3)
+
+    (second,) = scheduler.run(Tokenize(prompt="a b", id=3))
+
+    assert first == second
+
+
+def test_white_space_before_a_continuation_belongs_to_it() -> None:
+    (event,) = Scheduler(FakeBackend()).run(Score(prefix="It is ", continuations=("good", "very good")))
+
+    assert isinstance(event, Scored)
+    assert event.token_counts == (1, 2)
+
+
+def test_a_continuation_without_tokens_has_no_score() -> None:
+    (event,) = Scheduler(FakeBackend()).run(Score(prefix="It is", continuations=("",)))
+
+    assert isinstance(event, Failed)
+
+
+@pytest.mark.parametrize(
+    ("keep", "text"), [("head", "w0 w1 w2 w3"), ("tail", "w6 w7 w8 w9"), ("middle", "w0 w1\n[…]\nw8 w9")]
+)
+def test_a_text_is_cut_to_its_limit(keep: str, text: str) -> None:
+    whole = " ".join(f"w{n}" for n in range(10))
+    request = Tokenize(prompt=whole, limit=4, keep=keep)  # type: ignore[arg-type]
+
+    (event,) = Scheduler(FakeBackend()).run(request)
+
+    assert event == Tokenized(id=0, text=text, token_count=10, kept_tokens=4)
