@@ -99,6 +99,7 @@ def run(arguments: Sequence[str]) -> int:
     except OSError as error:
         if debug:
             _print_traceback()
+        _drop_what_stdout_refuses()
         return _report(GptcliError(_os_error_text(error), hint="the same with --debug"), as_json)
     except Exception as error:  # noqa: BLE001 (a bug of ours: still one line, still a hint)
         if debug:
@@ -128,6 +129,14 @@ def _print_traceback() -> None:
     import traceback
 
     traceback.print_exc()
+
+
+def _drop_what_stdout_refuses() -> None:
+    # What a full disk refused is still in the buffer; Python would try again at exit, and fail again.
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _silence_stdout()
 
 
 def _silence_stdout() -> None:
