@@ -6,6 +6,7 @@ import itertools
 import random
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -65,7 +66,7 @@ def task(*, raw: bool | None = None, stop: tuple[str, ...] = (), **sampling: flo
 
 
 def write(
-    engine: ScriptedEngine, words: int, wanted: GenerateTask | None = None, **style: bool
+    engine: ScriptedEngine, words: int, wanted: GenerateTask | None = None, **style: Any
 ) -> tuple[Done, list[LongEvent]]:
     """Write a text, and check what is true of every one."""
     events = list(write_long(engine, wanted or task(), words, LongStyle(**style)))

@@ -38,8 +38,8 @@ class LongPrompts:
         """Return the prompt for the titles of so many sections, one a line, numbered."""
         if self.shows_headings:
             request = (
-                f"Write only a numbered list of {sections} different section titles for this text, in the "
-                "language of the text. Each title names one concrete aspect of the topic."
+                f"Write only a numbered list of {sections} different section titles for this text, "
+                "in the language of the text. Each title names one concrete aspect of the topic."
             )
         else:
             request = (

@@ -98,7 +98,7 @@ class SentenceStream:
 
 
 def cut_at_clause(text: str, at_least: int, at_most: int) -> str:
-    """Return the beginning of a text, at most so many words, up to the end of a clause if there is one."""
+    """Return a text's beginning, at most so many words, up to a clause's end if there is one."""
     clauses = [match.end() for match in _CLAUSE_END.finditer(text)]
     for end in reversed(clauses):
         if at_least <= count_words(text[:end]) <= at_most:

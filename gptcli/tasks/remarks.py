@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import re
 
-_KIND = r"(?:text|article|story|tale|post|blog post|essay|section|part|chapter|paragraph|outline|draft|version)"
-_TELLS = r"(?:ends|serves|follows|teaches|reminds|highlights|explores?|discuss(?:es)?|covers|describes|is about|will)"
+_KIND = (
+    r"(?:text|article|story|tale|post|blog post|essay|section|part|chapter|paragraph|outline"
+    r"|draft|version)"
+)
+_TELLS = (
+    r"(?:ends|serves|follows|teaches|reminds|highlights|explores?|discuss(?:es)?|covers|describes"
+    r"|is about|will)"
+)
 _REMARKS = (
     r"(?:sure|certainly|of course|absolutely|okay|great)(?: thing| question)?!",
     r"(?:sure|certainly|of course|absolutely|okay)\b.*\bhere(?:'s|’s| is| are)\b",
     rf"here(?:'s|’s| is| are)\b[^.]*\b{_KIND}\b.*",
-    rf"(?:in )?(?:this|the (?:next|following)) {_KIND},? (?:we|i)(?:'ll|’ll| will| are going to| explore| discuss)\b",
+    rf"(?:in )?(?:this|the (?:next|following)) {_KIND},? "
+    r"(?:we|i)(?:'ll|’ll| will| are going to| explore| discuss)\b",
     rf"(?:this|the) {_KIND}\b(?: also)? {_TELLS}\b",
     r"i hope (?:this|you)\b.*\b(?:helps?|helpful|useful|enjoy)",
     r"(?:please )?(?:let me know|feel free to)\b",
@@ -35,7 +42,8 @@ _CLOSING = re.compile(
     re.IGNORECASE,
 )
 _GENERIC = re.compile(
-    r"(?:introduction|intro|overview|setting|background|conclusions?|summary|title|section|part)(?: \d+)?",
+    r"(?:introduction|intro|overview|setting|background|conclusions?|summary|title|section|part)"
+    r"(?: \d+)?",
     re.IGNORECASE,
 )
 
