@@ -12,6 +12,7 @@ import queue
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,13 +24,14 @@ from gptcli.engine.machine import cpu_model
 from gptcli.engine.scheduler import Scheduler
 from gptcli.errors import GptcliError
 
+TEXT_EVERY_S = 0.025
 ANSWERS = (Delta, Scored, Embedded, Finished)  # the model was evaluated, and did not crash
 
 
 def main() -> None:
     """Serve until stdin closes."""
     _harden()
-    requests, events = sys.stdin.buffer, _take_stdout()
+    requests, events = sys.stdin.buffer, Outbox(_take_stdout())
     load = wire.loads(requests.readline())
     inbox = Inbox(requests)
     inbox.start()
@@ -38,17 +40,39 @@ def main() -> None:
     try:
         backend = LlamaBackend(load.settings, extra_buffers=extra_buffers)
     except GptcliError as error:
-        events.write(wire.dumps(Failed(id=0, error=error)))
+        events.send(Failed(id=0, error=error))
         return
-    events.write(wire.dumps(wire.Ready(model=backend.info, extra_buffers=extra_buffers)))
+    events.send(wire.Ready(model=backend.info, extra_buffers=extra_buffers))
     inbox.scheduler = scheduler = Scheduler(backend)
     on_first_answer = memory.remember if load.extra_buffers is False else None
     while True:
         for event in scheduler.run(inbox.requests.get()):
-            events.write(wire.dumps(event))
+            events.send(event)
             if on_first_answer is not None and isinstance(event, ANSWERS):
                 on_first_answer()
                 on_first_answer = None
+
+
+class Outbox:
+    """Sends events to the front; text that follows other text at once goes with the next.
+
+    Each message wakes the front, on a CPU that the model could use: at 100 tokens a second that is
+    4 % of the speed of a two-core machine. Nobody sees the difference of 25 ms.
+    """
+
+    def __init__(self, pipe: BinaryIO) -> None:
+        self._pipe = pipe
+        self._held = b""
+        self._sent_at = 0.0
+
+    def send(self, event: object) -> None:
+        self._held += wire.dumps(event)
+        now = time.monotonic()
+        if isinstance(event, Delta) and now - self._sent_at < TEXT_EVERY_S:
+            return
+        self._pipe.write(self._held)
+        self._pipe.flush()
+        self._held, self._sent_at = b"", now
 
 
 class Inbox:
@@ -117,7 +141,7 @@ def _harden() -> None:
 
 def _take_stdout() -> BinaryIO:
     # Native code that prints to stdout would break the protocol: it gets stderr instead.
-    protocol = os.fdopen(os.dup(1), "wb", buffering=0)
+    protocol = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return protocol
 
