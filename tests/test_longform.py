@@ -221,7 +221,7 @@ def test_sections_without_headings_show_none() -> None:
 
 @pytest.mark.parametrize("plan", ["", "\n\n\n", "no list at all? " * 40, outline(40), "1.\n2.\n3."])
 def test_an_outline_of_no_use(plan: str) -> None:
-    engine = ScriptedEngine([Reply(text=plan)] * 3, default=Reply(text=prose(300)), model=CHAT)
+    engine = ScriptedEngine([Reply(text=plan)] * 4, default=Reply(text=prose(300)), model=CHAT)
 
     done, events = write(engine, 900)
 
@@ -267,14 +267,15 @@ def test_a_models_own_headings() -> None:
 
 
 def test_a_base_model_finds_its_headings_as_it_goes() -> None:
-    engine = endless(Reply(text=prose(17)), Reply(text=" How it grows\n"))
+    engine = endless(*[Reply()] * 4, Reply(text=prose(17)), Reply(text=" How it grows\n"))
 
-    done, events = write(engine, 360)
+    done, events = write(engine, 360, headings=True)
 
     assert events[0] == Planned(())
     assert [section.heading for section in done.sections] == ["", "How it grows"]
     assert "\n\n## How it grows\n\nW" in done.text
-    assert prompts(engine)[1].endswith("\n\n##")
+    assert prompts(engine)[0].endswith("About tea.\nContents:\n")
+    assert prompts(engine)[5].endswith("\n\n##")
 
 
 def test_beats_begin_the_sections_of_a_base_model() -> None:

@@ -34,8 +34,10 @@ class LongPrompts:
     shows_headings: bool
     plan: Sequence[str] = ()
 
-    def outline(self, brief: Conversation, sections: int) -> Conversation:
+    def outline(self, sections: int) -> Prompt:
         """Return the prompt for the titles of so many sections, one a line, numbered."""
+        if isinstance(self.brief, str):
+            return f"{self.brief.rstrip()}\nContents:\n"
         if self.shows_headings:
             request = (
                 f"Write only a numbered list of {sections} different section titles for this text, "
@@ -46,7 +48,7 @@ class LongPrompts:
                 f"Write only a numbered list of {sections} things that happen in this text, one after "
                 "another, a few words each, in the language of the text."
             )
-        return _with_request(brief, request)
+        return _with_request(self.brief, request)
 
     def section(self, place: Place, before: str, begun: str) -> Prompt:
         """Return the prompt to go on with a section.

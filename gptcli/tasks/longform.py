@@ -7,11 +7,12 @@ refused is asked for again with another seed; the longer that fails, the more is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-from gptcli.engine.api import Engine, Timings, Usage
+from gptcli.engine.api import Engine, Prompt, Timings, Usage
 from gptcli.errors import UsageError
 from gptcli.messages import Conversation
 from gptcli.prompts.longform import LongPrompts, Place
@@ -28,14 +29,21 @@ DOUBTFUL_REPETITION = 0.2  # share of repeated 4-grams
 
 # Failures in a row, and what changes after so many.
 NEW_PARAGRAPH, NEXT_SECTION, FORGET, LOOSE, ANYTHING, GIVE_UP = 2, 3, 4, 5, 7, 12
+_WITHOUT_HEADINGS = re.compile(
+    r"\b(?:story|tale|novel|fable|poem|verses?|song|letter|e-?mail|speech|diary|dialogue)\b",
+    re.IGNORECASE,
+)
 NEAR_ENOUGH, FAR_ENOUGH = 2, 4  # failures, when the text could end where it is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LongStyle:
-    """What kind of text: whether it shows headings, and how a base model's sections begin without."""
+    """What kind of text: whether it shows headings, and how a base model's sections begin without.
 
-    headings: bool = True
+    `headings` None: with a chat model, unless a story, a poem or a letter is asked for.
+    """
+
+    headings: bool | None = None
     beats: tuple[str, ...] = ()
 
 
@@ -119,9 +127,12 @@ class _Writer:
     ) -> None:
         self._engine = engine
         self._style = style
-        self._prompts = LongPrompts(brief=prepared.prompt, words=words, shows_headings=style.headings)
+        self._shows_headings = _shows_headings(style, task, prepared.prompt)
+        self._prompts = LongPrompts(
+            brief=prepared.prompt, words=words, shows_headings=self._shows_headings
+        )
         self._source = ParagraphSource(engine, self._prompts, task.sampling, task.stop)
-        self._draft = Draft(LengthGoal(words), shows_headings=style.headings)
+        self._draft = Draft(LengthGoal(words), shows_headings=self._shows_headings)
         self._dropped = prepared.dropped
         self._outline: list[str] = []
         self._total = section_count(words)
@@ -135,11 +146,9 @@ class _Writer:
         self._relaxed = 0  # sentences that were let through although they repeat others
 
     def write(self) -> LongEvents:
-        if self._total > 1 and isinstance(self._prompts.brief, Conversation):
-            prompt = self._prompts.outline(self._prompts.brief, self._total)
-            self._outline = write_outline(self._engine, prompt, self._total, self._source.next_seed)
-            self._source.prompts = replace(self._prompts, plan=self._outline)
-        yield Planned(tuple(self._outline))
+        if self._total > 1:
+            self._plan()
+        yield Planned(tuple(heading for heading in self._outline if heading))
         while not self._is_over():
             self._next_section()
             yield from self._section()
@@ -154,6 +163,18 @@ class _Writer:
             timings=self._source.timings,
             warnings=tuple(self._warnings()),
         )
+
+    def _plan(self) -> None:
+        is_base = isinstance(self._prompts.brief, str)
+        if is_base and not self._shows_headings:
+            return  # it would not read the plan
+        # A base model's text begins without a heading.
+        wanted = self._total - is_base
+        titles = write_outline(
+            self._engine, self._prompts.outline(wanted), wanted, self._source.next_seed
+        )
+        self._outline = ["", *titles] if is_base else titles
+        self._source.prompts = replace(self._prompts, plan=titles)
 
     # ----------------------------------------------------------------------------------- sections
 
@@ -170,7 +191,7 @@ class _Writer:
         if self._number < len(self._outline):
             return self._outline[self._number]
         # The text may begin without a heading.
-        if not self._style.headings or not self._draft.text:
+        if not self._shows_headings or not self._draft.text:
             return ""
         heading = clean_title(self._source.heading(self._written()))
         if is_like_any(heading, self._draft.headings) or is_generic_title(heading):
@@ -289,3 +310,10 @@ class _Writer:
         if self._relaxed or repeated_share(draft.text) > DOUBTFUL_REPETITION:
             warnings.append("the text repeats itself; a larger model does so less")
         return warnings
+
+
+def _shows_headings(style: LongStyle, task: GenerateTask, prompt: Prompt) -> bool:
+    if style.headings is not None:
+        return style.headings
+    is_chat = isinstance(prompt, Conversation)
+    return is_chat and _WITHOUT_HEADINGS.search(task.parts.instruction) is None

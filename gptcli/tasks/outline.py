@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from gptcli.engine.api import Engine, Generate, complete
-from gptcli.messages import Conversation
+from gptcli.engine.api import Engine, Generate, Prompt, complete
 from gptcli.sampling import OutputConstraint, SamplingParams
 from gptcli.tasks.remarks import is_generic_title
 
 WORDS_PER_SECTION = 180  # what small models write about one heading before they wander off
 MOST_SECTIONS = 40
 TITLE_TOKENS = 32
-TRIES = 3
-TEMPERATURE = 0.7
+TRIES = 4
+TEMPERATURE = 0.8
 ALIKE = 0.7  # share of common words that makes two titles the same
 LONGEST_TITLE = 70
 
@@ -31,7 +30,7 @@ def section_count(words: int) -> int:
 
 
 def write_outline(
-    engine: Engine, prompt: Conversation, sections: int, next_seed: Callable[[], int]
+    engine: Engine, prompt: Prompt, sections: int, next_seed: Callable[[], int]
 ) -> list[str]:
     """Return at most so many titles; fewer, or none, when the model gives no usable ones."""
     titles: list[str] = []

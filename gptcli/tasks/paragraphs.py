@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing
@@ -24,7 +23,7 @@ from gptcli.engine.api import (
     tokenize,
 )
 from gptcli.prompts.longform import LongPrompts, Place
-from gptcli.sampling import MAX_SEED, SamplingParams
+from gptcli.sampling import MAX_SEED, SamplingParams, new_seed
 from gptcli.tasks.prose import SentenceStream
 
 PARAGRAPH_TOKENS = 224
@@ -36,13 +35,24 @@ MARGIN = 16
 SEED_STEP = 7919
 
 # What long texts need and short ones do not; the user's own values come first.
-SAMPLING = SamplingParams(
-    dry_multiplier=0.8,
-    dry_allowed_length=3,
-    dry_penalty_last_n=1024,
-    repeat_penalty=1.05,
-    repeat_last_n=256,
-)
+# Measured on 500 words: with 1.1 instead of 1.05 a chat model of 0.5B repeats 8 instead of 13 % of its
+# 4-grams; a base model of 270M, which repeats 3 % anyway, then leaves its topic.
+SAMPLING = {
+    "chat": SamplingParams(
+        dry_multiplier=0.8,
+        dry_allowed_length=2,
+        dry_penalty_last_n=1024,
+        repeat_penalty=1.1,
+        repeat_last_n=256,
+    ),
+    "base": SamplingParams(
+        dry_multiplier=0.8,
+        dry_allowed_length=3,
+        dry_penalty_last_n=1024,
+        repeat_penalty=1.05,
+        repeat_last_n=256,
+    ),
+}
 HOTTER = 0.1  # temperature added with each retry
 HOTTEST = 1.2
 
@@ -64,7 +74,9 @@ class ParagraphSource:
     ) -> None:
         self._engine = engine
         self.prompts = prompts
-        self._sampling = with_long_defaults(sampling, engine.model.sampling)
+        self._sampling = with_long_defaults(
+            sampling, engine.model.sampling, is_chat=not isinstance(prompts.brief, str)
+        )
         self._seed = first_seed(sampling)
         self._requests = 0
         # The text goes on where a stop string ended it, so what is left of one may come first.
@@ -237,13 +249,16 @@ class _Meter:
         )
 
 
-def with_long_defaults(sampling: SamplingParams, of_model: SamplingParams) -> SamplingParams:
+def with_long_defaults(
+    sampling: SamplingParams, of_model: SamplingParams, *, is_chat: bool
+) -> SamplingParams:
     """Return the user's values, then those for long texts, then the model's own."""
     filled = sampling.with_defaults(of_model)
+    ours = SAMPLING["chat" if is_chat else "base"]
     asked = {
-        name: getattr(SAMPLING, name)
+        name: getattr(ours, name)
         for name in SamplingParams.__dataclass_fields__
-        if getattr(sampling, name) is None and getattr(SAMPLING, name) not in (None, ())
+        if getattr(sampling, name) is None and getattr(ours, name) not in (None, ())
     }
     return replace(filled, **asked, max_tokens=None)
 
@@ -252,7 +267,7 @@ def first_seed(sampling: SamplingParams) -> int:
     """Return the seed that all others follow from; greedy sampling needs none, yet retries do."""
     if sampling.seed is not None:
         return sampling.seed
-    return 0 if sampling.temperature == 0 else secrets.randbelow(MAX_SEED)
+    return 0 if sampling.temperature == 0 else new_seed()
 
 
 def _break_after(text: str, at: int) -> int:
