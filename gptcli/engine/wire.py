@@ -12,6 +12,7 @@ from gptcli.messages import Conversation, Message
 from gptcli.sampling import OutputConstraint, SamplingParams
 
 TYPE_KEY = "$"
+ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 VALUES: dict[str, Any] = {
     cls.__name__: cls
     for cls in (
@@ -52,7 +53,10 @@ VALUES |= {cls.__name__: cls for cls in (Load, Ready, Cancel)}
 
 def dumps(value: object) -> bytes:
     """Return the value as one line of JSON, newline included."""
-    return json.dumps(_encode(value), ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+    if isinstance(value, api.Delta) and not value.logprobs:  # one for each token: the quick way
+        members = {TYPE_KEY: "Delta", "id": value.id, "text": value.text, "channel": value.channel}
+        return ENCODER.encode(members).encode() + b"\n"
+    return ENCODER.encode(_encode(value)).encode() + b"\n"
 
 
 def loads(line: bytes) -> Any:

@@ -24,7 +24,7 @@ from gptcli.engine.machine import cpu_model
 from gptcli.engine.scheduler import Scheduler
 from gptcli.errors import GptcliError
 
-TEXT_EVERY_S = 0.025
+TEXT_EVERY_S = 0.05
 ANSWERS = (Delta, Scored, Embedded, Finished)  # the model was evaluated, and did not crash
 
 
@@ -57,7 +57,7 @@ class Outbox:
     """Sends events to the front; text that follows other text at once goes with the next.
 
     Each message wakes the front, on a CPU that the model could use: at 100 tokens a second that is
-    4 % of the speed of a two-core machine. Nobody sees the difference of 25 ms.
+    4 % of the speed of a two-core machine. Nobody sees the difference of 50 ms.
     """
 
     def __init__(self, pipe: BinaryIO) -> None:
