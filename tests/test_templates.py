@@ -56,7 +56,7 @@ def test_a_shipped_template_is_complete(template: Template) -> None:
 @pytest.mark.parametrize("template", SHIPPED.values(), ids=SHIPPED)
 def test_a_stop_string_ends_the_next_example_not_the_text(template: Template) -> None:
     base = template.fill(required(template), as_chat=False)
-    examples = base.prompt.split("###")[:-1]
+    examples = base.prompt.split("\n---\n")[:-1]
 
     for example in examples:
         answer = example.strip().split(":\n", 1)[-1]

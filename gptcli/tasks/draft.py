@@ -184,8 +184,9 @@ class Draft:
             lead = self.lead or separator(self.text, self.spare)
             room = self.goal.most - self.words - count_words(lead)
             part = cut_at_clause(self.spare, self.goal.least - self.words - count_words(lead), room)
-            added = lead + part.rstrip(" ,;:—–，、；：") if part else ""
-            self._add(added, part)
+            if part:
+                added = lead + part.rstrip(" ,;:—–，、；：")
+                self._add(added, part)
         if self._paragraph_is_open and not ends_sentence(self.text):
             added += "…"
             self.text += "…"

@@ -153,8 +153,9 @@ class _Writer:
             self._next_section()
             yield from self._section()
         if end := self._draft.close():
-            yield Text(end)
-        yield self._progress()
+            yield from self._added(end, Strictness.STRICT)
+        else:
+            yield self._progress()
         yield Done(
             text=self._draft.text,
             words=self._draft.words,
