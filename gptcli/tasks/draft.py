@@ -157,7 +157,9 @@ class Draft:
                 self._shows_headings and strictness is Strictness.STRICT and not self.is_section_empty
             )
             return Verdict.HEADING if ends_section else Verdict.SKIPPED, ""
-        if _begins_paragraph(sentence):
+        line_breaks = _white(sentence).count("\n")
+        # A list may end with any line.
+        if line_breaks > 1 or (line_breaks and self.is_nearly_whole):
             self.end_paragraph()
             if self.is_complete or self.is_section_full:
                 return Verdict.ENOUGH, ""
@@ -208,7 +210,7 @@ class Draft:
         body = sentence.strip()
         if not self._paragraph_is_open:
             return self.lead + body
-        white = sentence[: len(sentence) - len(sentence.lstrip())]
+        white = _white(sentence)
         if "\n" in white:
             return self._line_break(body) + body
         return (" " if white else separator(self.text, body)) + body
@@ -228,5 +230,5 @@ class Draft:
         return f"## {self._heading}\n\n"
 
 
-def _begins_paragraph(sentence: str) -> bool:
-    return sentence[: len(sentence) - len(sentence.lstrip())].count("\n") > 1
+def _white(sentence: str) -> str:
+    return sentence[: len(sentence) - len(sentence.lstrip())]
