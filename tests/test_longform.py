@@ -287,19 +287,6 @@ def test_a_base_model_finds_its_headings_as_it_goes() -> None:
     assert prompts(engine)[5].endswith("\n\n##")
 
 
-def test_beats_begin_the_sections_of_a_base_model() -> None:
-    engine = ScriptedEngine([Reply(text=" " + prose(20)) for _ in range(9)], model=BASE)
-    style = LongStyle(headings=False, beats=("Then one day", "In the end"))
-
-    done = list(write_long(engine, task(), 540, style))[-1]
-
-    assert isinstance(done, Done)
-    assert [section.text.split(" W")[0] for section in done.sections[1:]] == [
-        "Then one day",
-        "In the end",
-    ]
-
-
 # ------------------------------------------------------------------------------ what is left out
 
 

@@ -45,6 +45,13 @@ def test_the_same_seed_gives_the_same_text(generate: Cli) -> None:
     assert texts[0] == texts[1] != texts[2]
 
 
+def test_xtc_takes_the_best_token_away_without_a_temperature_too(generate: Cli) -> None:
+    greedy = generate("The quick brown fox", "-n", "8", "--temperature", "0").stdout
+    cut = ("--xtc-probability", "1", "--xtc-threshold", "0.01")
+
+    assert generate("The quick brown fox", "-n", "8", "--temperature", "0", *cut).stdout != greedy
+
+
 def test_choices_are_kept_to(generate: Cli) -> None:
     answer = generate("Rome is a city in the country of", "--choices", "Italy,Spain,Peru").stdout
 

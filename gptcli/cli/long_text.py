@@ -34,7 +34,7 @@ def long_style(template: Template | None) -> LongStyle:
     """Return what kind of text a template asks for."""
     if template is None:
         return LongStyle()
-    return LongStyle(headings=template.headings, beats=template.beats)
+    return LongStyle(headings=template.headings)
 
 
 def write_long_text(

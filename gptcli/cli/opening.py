@@ -11,7 +11,7 @@ from gptcli import paths
 from gptcli.cli.options import engine_settings
 from gptcli.engine import SCRIPTED_PREFIX, open_engine
 from gptcli.engine.api import Engine
-from gptcli.errors import EngineCrashedError, ModelError
+from gptcli.errors import EngineCrashedError, GptcliError, ModelError
 from gptcli.models.resolve import resolve_model
 from gptcli.output.console import Output
 from gptcli.output.progress import Progress
@@ -34,8 +34,10 @@ def opened_engine(params: dict[str, Any], output: Output) -> Generator[Engine, N
     )
     try:
         yield engine
-    except (EngineCrashedError, ModelError) as error:
-        if error.details.pop("stage", None) == "load" and not model.path.startswith(SCRIPTED_PREFIX):
+    except GptcliError as error:
+        stage = error.details.pop("stage", None)
+        is_about_file = isinstance(error, EngineCrashedError | ModelError)
+        if stage == "load" and is_about_file and not model.path.startswith(SCRIPTED_PREFIX):
             _explain(Path(model.path), error)
         raise
     finally:
@@ -44,7 +46,7 @@ def opened_engine(params: dict[str, Any], output: Output) -> Generator[Engine, N
         engine.close()
 
 
-def _explain(path: Path, error: EngineCrashedError | ModelError) -> None:
+def _explain(path: Path, error: GptcliError) -> None:
     from gptcli.models.diagnosis import diagnose
 
     try:

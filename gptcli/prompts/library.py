@@ -25,7 +25,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]*", re.IGNORECASE)
 # {{name}} is the text {name}; {Name} is the value of `name`, its first letter a capital.
 PLACEHOLDER = re.compile(r"\{\{([A-Za-z][\w-]*)\}\}|\{([A-Za-z][\w-]*)\}")
 TEXT_KEYS = ("description", "prompt", "system", "base")
-KEYS = (*TEXT_KEYS, "stop", "params", "headings", "beats")
+KEYS = (*TEXT_KEYS, "stop", "params", "headings")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +54,7 @@ class FilledTemplate:
 class Template:
     """A prompt with variables.
 
-    `headings` and `beats` serve `--words`: whether a long text of this kind shows headings, and
-    how a base model's sections without headings begin.
+    `headings` serves `--words`: whether a long text of this kind shows them.
     """
 
     name: str
@@ -66,7 +65,6 @@ class Template:
     base: str = ""
     stop: tuple[str, ...] = ()
     headings: bool = False
-    beats: tuple[str, ...] = ()
     source: str = ""  # the user's file; empty: shipped
 
     @property
@@ -200,7 +198,6 @@ def _template(name: str, table: Mapping[str, Any], source: str) -> Template:
         params=tuple(params),
         stop=tuple(table.get("stop", ())),
         headings=table.get("headings", False),
-        beats=tuple(table.get("beats", ())),
         source=source,
         **texts,
     )
@@ -213,7 +210,7 @@ def _check_table(table: Mapping[str, Any], source: str) -> None:
             raise _invalid(source, f'unknown key "{key}"', f"did you mean {near[0]}?" if near else "")
         if key in TEXT_KEYS and not isinstance(value, str):
             raise _invalid(source, f'"{key}" must be a string')
-        if key in ("stop", "beats") and not _is_strings(value):
+        if key == "stop" and not _is_strings(value):
             raise _invalid(source, f'"{key}" must be a list of strings, none of them empty')
         if key == "params" and not isinstance(value, dict):
             raise _invalid(source, '"params" must be a table')

@@ -38,13 +38,12 @@ NEAR_ENOUGH, FAR_ENOUGH = 2, 4  # failures, when the text could end where it is
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LongStyle:
-    """What kind of text: whether it shows headings, and how a base model's sections begin without.
+    """What kind of text: whether it shows headings.
 
-    `headings` None: with a chat model, unless a story, a poem or a letter is asked for.
+    None: with a chat model, unless a story, a poem or a letter is asked for.
     """
 
     headings: bool | None = None
-    beats: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +180,7 @@ class _Writer:
 
     def _next_section(self) -> None:
         heading = self._heading()
-        self._begun = self._beat()
+        self._begun = ""
         self._number += 1
         self._total = max(self._total, self._number)
         words = self._draft.words_left // (self._total - self._number + 1)
@@ -198,14 +197,6 @@ class _Writer:
         if is_like_any(heading, self._draft.headings) or is_generic_title(heading):
             return ""
         return "" if self._draft.is_far_from_end and is_closing(heading) else heading
-
-    def _beat(self) -> str:
-        beats = self._style.beats
-        if not beats or self._number == 0 or not isinstance(self._prompts.brief, str):
-            return ""
-        if self._number == self._total - 1:
-            return beats[-1]
-        return beats[(self._number - 1) % (len(beats) - 1)] if len(beats) > 1 else ""
 
     def _section(self) -> LongEvents:
         while not self._is_over():

@@ -11,7 +11,7 @@ from typing import Any
 from gptcli.engine.api import EngineSettings, TokenLogprob
 from gptcli.engine.llama.devices import kv_bytes_per_token
 from gptcli.engine.llama.model import DEFAULT_WINDOW, LlamaModel
-from gptcli.engine.llama.sampler import Sampler
+from gptcli.engine.llama.sampler import Sampler, logits_row
 from gptcli.engine.machine import memory
 from gptcli.engine.scheduler import Aborted
 from gptcli.errors import ContextOverflowError, GptcliError, MemoryFitError
@@ -175,16 +175,8 @@ class LlamaBackend(LlamaModel):
         return Sampler(self._lib, self._vocab, self._context, self.window, filled, constraint)
 
     def logits(self, output: int = -1) -> Any:
-        """Return the logits of an output row as a float32 array of vocab_size, valid until the next
-        evaluation.
-        """
-        import numpy as np
-
-        pointer = self._lib.llama_get_logits_ith(self._context, output)
-        address = ctypes.cast(pointer, ctypes.c_void_p).value
-        if address is None:
-            raise GptcliError("llama.cpp has no logits for this position")
-        return np.frombuffer((ctypes.c_float * self.vocab_size).from_address(address), np.float32)
+        """Return an output row's logits, float32 x vocab_size, valid until the next evaluation."""
+        return logits_row(self._lib, self._context, output, self.vocab_size)
 
     def token_logprob(self, token: int, alternatives: int) -> TokenLogprob:
         """Return log P(token) at the last position, before any sampler, with the most likely others."""

@@ -34,7 +34,9 @@ class Sampler:
         self.seed = new_seed() if params.seed is None else params.seed
         self._grammar = self._compile(constraint) if constraint is not None else None
         self._chain = self._build(params)
-        self._is_plain_greedy = params.temperature == 0 and self._is_only_greedy(params)
+        self._is_plain_greedy = _is_greedy(params) and not (
+            _has_penalties(params) or params.dry_multiplier or params.logit_bias
+        )
         self._looks_back = self._penalty_window(params)
         self._candidates: Any = None
 
@@ -56,7 +58,7 @@ class Sampler:
         if self._is_plain_greedy:
             # llama.cpp's sampler copies the whole vocabulary first: 0.25 ms for 262,144 tokens, a
             # fortieth of the time of a token of a small model. This takes 0.015 ms.
-            return int(self._logits().argmax())
+            return int(logits_row(self._lib, self._context, -1, self._vocab_size).argmax())
         return int(self._lib.llama_sampler_sample(self._chain, self._context, -1))
 
     # -------------------------------------------------------------------------------------- chain
@@ -77,7 +79,7 @@ class Sampler:
             else:
                 add(lib.llama_sampler_init_mirostat_v2(self.seed, p.mirostat_ent, p.mirostat_lr))
             return chain
-        if p.repeat_penalty != 1 or p.frequency_penalty or p.presence_penalty:
+        if _has_penalties(p):
             penalties = (p.repeat_penalty, p.frequency_penalty, p.presence_penalty)
             last_n = self._last_n(p.repeat_last_n)
             add(lib.llama_sampler_init_penalties(self._vocab_size, last_n, *penalties))
@@ -92,7 +94,7 @@ class Sampler:
                 self._last_n(p.dry_penalty_last_n),
             )
             add(lib.llama_sampler_init_dry(vocab, *dry, breakers, len(breakers)))
-        if p.temperature == 0:  # the cuts below never remove the most likely token
+        if _is_greedy(p):
             add(lib.llama_sampler_init_greedy())
             return chain
         add(lib.llama_sampler_init_top_n_sigma(p.top_n_sigma))
@@ -105,11 +107,6 @@ class Sampler:
         add(lib.llama_sampler_init_dist(self.seed))
         return chain
 
-    @staticmethod
-    def _is_only_greedy(p: SamplingParams) -> bool:
-        penalties = p.repeat_penalty != 1 or p.frequency_penalty or p.presence_penalty
-        return not (penalties or p.dry_multiplier or p.mirostat or p.logit_bias)
-
     def _adder(self, chain: Any) -> Any:
         return lambda sampler: self._lib.llama_sampler_chain_add(chain, sampler)
 
@@ -118,7 +115,7 @@ class Sampler:
 
     def _penalty_window(self, p: SamplingParams) -> int:
         used = [self._last_n(p.dry_penalty_last_n)] if p.dry_multiplier else []
-        if p.repeat_penalty != 1 or p.frequency_penalty or p.presence_penalty:
+        if _has_penalties(p):
             used.append(self._last_n(p.repeat_last_n))
         return 0 if p.mirostat else max(used, default=0)
 
@@ -191,13 +188,33 @@ class Sampler:
                 self._vocab_size, dtype=[("id", np.int32), ("logit", np.float32), ("p", np.float32)]
             )
         self._candidates["id"] = np.arange(self._vocab_size, dtype=np.int32)
-        self._candidates["logit"] = self._logits()
+        self._candidates["logit"] = logits_row(self._lib, self._context, -1, self._vocab_size)
         data = self._candidates.ctypes.data_as(self._lib.llama_token_data_p)
         return self._lib.llama_token_data_array(data, self._vocab_size, -1, False)
 
-    def _logits(self) -> Any:
-        import numpy as np
 
-        pointer = self._lib.llama_get_logits_ith(self._context, -1)
-        address = ctypes.cast(pointer, ctypes.c_void_p).value or 0
-        return np.frombuffer((ctypes.c_float * self._vocab_size).from_address(address), np.float32)
+def _has_penalties(p: SamplingParams) -> bool:
+    return p.repeat_penalty != 1 or bool(p.frequency_penalty or p.presence_penalty)
+
+
+def _is_greedy(p: SamplingParams) -> bool:
+    """Tell whether the most likely token is always taken. XTC and typical sampling may remove it,
+    and a dynamic temperature of 0 +- range is none of 0.
+    """
+    removes_best = p.xtc_probability or p.typical_p != 1
+    return p.temperature == 0 and not (removes_best or p.dynatemp_range or p.mirostat)
+
+
+def logits_row(lib: Any, context: Any, output: int, vocab_size: int) -> Any:
+    """Return the logits of an output row (-1: the last) as a float32 array of `vocab_size`.
+
+    It is llama.cpp's own memory: valid until the next evaluation.
+    """
+    import numpy as np
+
+    pointer = lib.llama_get_logits_ith(context, output)
+    address = ctypes.cast(pointer, ctypes.c_void_p).value
+    if address is None:
+        raise GptcliError("llama.cpp has no logits for this position")
+    memory: Any = (ctypes.c_float * vocab_size).from_address(address)
+    return np.frombuffer(memory, np.float32)
