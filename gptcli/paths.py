@@ -37,6 +37,32 @@ def templates_dir() -> Path:
     return config_dir() / "templates"
 
 
+def models_file() -> Path:
+    """Return the user's own models, laid over the shipped models.toml."""
+    return config_dir() / "models.toml"
+
+
+def models_lock_file() -> Path:
+    """Return the file that says which commit and hashes were taken at the first pull."""
+    return data_dir() / "models.lock.json"
+
+
+def licenses_file() -> Path:
+    """Return the file that says which licences were accepted."""
+    return data_dir() / "licenses.json"
+
+
+def hub_cache_dir() -> Path:
+    """Return the cache that the Hub's own programs use, as they find it."""
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if named := os.environ.get(name):
+            return Path(os.path.expandvars(named)).expanduser()
+    if home := os.environ.get("HF_HOME"):
+        return Path(os.path.expandvars(home)).expanduser() / "hub"
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.path.expandvars(cache)).expanduser() / "huggingface" / "hub"
+
+
 def crash_memory_file() -> Path:
     """Return the file that says which builds of llama.cpp crash on which CPUs."""
     return state_dir() / "crashes.json"

@@ -16,7 +16,7 @@ import pytest
 from gptcli.engine.api import EngineSettings
 from gptcli.engine.local import LocalEngine
 from gptcli.models import starter
-from gptcli.models.registry import find_spec
+from gptcli.models.registry import load_registry
 from tests.llama_matcher import Matcher
 from tests.tiny_gguf import make_tiny_model
 
@@ -121,7 +121,7 @@ def starter_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("starter")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GPTCLI_DATA_DIR", str(directory))
-        return starter.join(find_spec("starter"))
+        return starter.join(load_registry().find("starter"))
 
 
 @pytest.fixture(scope="session")

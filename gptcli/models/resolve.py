@@ -8,10 +8,9 @@ from pathlib import Path
 
 from gptcli.errors import ModelNotFoundError
 from gptcli.models import starter
-from gptcli.models.registry import find_spec
+from gptcli.models.registry import DEFAULT_ALIAS, load_registry
 from gptcli.models.starter import Report
 
-DEFAULT_ALIAS = "starter"
 SCRIPTED_PREFIX = "scripted:"  # the engine that ships for tests; not a file of weights
 
 
@@ -30,7 +29,7 @@ def resolve_model(spec: str | None, on_progress: Report | None = None) -> Resolv
     Raises ModelNotFoundError, ModelFileError (see diagnosis.quick_check), StorageError.
     """
     if spec is None:
-        path = starter.join(find_spec(DEFAULT_ALIAS), on_progress)
+        path = starter.join(load_registry().find(DEFAULT_ALIAS), on_progress)
         return ResolvedModel(str(path), DEFAULT_ALIAS, is_fallback=True)
     if spec.startswith(SCRIPTED_PREFIX):
         return ResolvedModel(spec, spec)
@@ -46,7 +45,7 @@ def resolve_model(spec: str | None, on_progress: Report | None = None) -> Resolv
             hint="download its .gguf file, then: gptcli generate -m path/to/model.gguf …",
             model=spec,
         )
-    path = starter.join(find_spec(spec), on_progress)
+    path = starter.join(load_registry().find(spec), on_progress)
     return ResolvedModel(str(path), spec)
 
 

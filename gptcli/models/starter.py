@@ -30,7 +30,7 @@ def joined_path(spec: ModelSpec) -> Path:
 def is_joined(spec: ModelSpec) -> bool:
     """Tell whether the file is there; its hash was checked before it got its name."""
     path = joined_path(spec)
-    return path.is_file() and path.stat().st_size == spec.files[0].size
+    return path.is_file() and path.stat().st_size == spec.size
 
 
 def is_installed(spec: ModelSpec) -> bool:
@@ -56,7 +56,7 @@ def join(spec: ModelSpec, on_progress: Report | None = None) -> Path:
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _check_room(target.parent, spec.files[0].size)
+        _check_room(target.parent, spec.size)
         digest = _join_parts(spec, draft, on_progress)
         if digest != spec.files[0].sha256:
             raise ModelFileError(
@@ -80,7 +80,7 @@ def _join_parts(spec: ModelSpec, draft: Path, on_progress: Report | None) -> str
     import hashlib
 
     parts: list[Path] = importlib.import_module(_module_name(spec)).chunk_paths()
-    total, done, digest = spec.files[0].size, 0, hashlib.sha256()
+    total, done, digest = spec.size, 0, hashlib.sha256()
     with draft.open("wb") as joined:
         for part in parts:
             with part.open("rb") as source:
