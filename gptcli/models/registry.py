@@ -122,7 +122,7 @@ def load_registry() -> Registry:
         models[alias] = _spec(own, alias, tables["models"].get(alias, {}) | table)
     defaults = tables.get("defaults", {}) | user.get("defaults", {})
     for task, alias in defaults.items():
-        if alias not in models:
+        if not isinstance(alias, str) or alias not in models:
             raise _mistake(own, f"defaults.{task}", f'names "{alias}", which is no model here')
     return Registry(models, defaults)
 
