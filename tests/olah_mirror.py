@@ -36,7 +36,7 @@ class Olah:
 
 @contextmanager
 def olah_mirror(hub_url: str, directory: Path) -> Iterator[Olah]:
-    """Run olah as a mirror of the Hub at `hub_url`, its data in `directory`; skip without olah."""
+    """Run olah in front of the Hub at `hub_url`, its data in `directory`; skip without olah or git."""
     hub = urlsplit(hub_url)
     basic = {
         "hf-scheme": hub.scheme,
@@ -51,8 +51,7 @@ def olah_mirror(hub_url: str, directory: Path) -> Iterator[Olah]:
 @contextmanager
 def olah_git(repositories: Mapping[str, Mapping[str, bytes | Path]], directory: Path) -> Iterator[Olah]:
     """Run olah on git repositories made of these files; skip without olah or git."""
-    if shutil.which("git") is None:
-        pytest.skip("git is not installed")
+    _skip_if_missing()
     root = directory / "git"
     commits = {
         repo_id: _git_repository(root / "models" / repo_id, files)
@@ -64,8 +63,7 @@ def olah_git(repositories: Mapping[str, Mapping[str, bytes | Path]], directory: 
 
 @contextmanager
 def _running(directory: Path, basic: Mapping[str, object], *, offline: bool) -> Iterator[str]:
-    if importlib.util.find_spec("olah") is None:
-        pytest.skip("olah is not installed")
+    _skip_if_missing()
     directory.mkdir(parents=True, exist_ok=True)
     port = _free_port()
     here = f"127.0.0.1:{port}"
@@ -101,6 +99,13 @@ def _running(directory: Path, basic: Mapping[str, object], *, offline: bool) -> 
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _skip_if_missing() -> None:
+    if importlib.util.find_spec("olah") is None:
+        pytest.skip("olah is not installed")
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed, and olah does not start without it")
 
 
 def _wait_for_answer(process: subprocess.Popen[bytes], port: int, output: Path) -> None:
