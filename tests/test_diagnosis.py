@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gptcli.errors import ModelNotFoundError
-from gptcli.models.diagnosis import diagnose, quick_check
+from gptcli.models.diagnosis import diagnose
 from gptcli.models.gguf import read_header
 from tests.faults import DAMAGED, fact, fault, written
 from tests.tiny_gguf import (
@@ -48,9 +48,8 @@ def model(tmp_path: Path) -> Path:
     return tmp_path / "model.gguf"
 
 
-@pytest.mark.parametrize("check", [diagnose, quick_check])
-def test_nothing_is_wrong_with_a_model(model: Path, check: Callable[[Path], None]) -> None:
-    check(make_tiny_model(model))
+def test_nothing_is_wrong_with_a_model(model: Path) -> None:
+    diagnose(make_tiny_model(model))
 
 
 def test_large_vocabulary_is_walked_fast(model: Path) -> None:
@@ -59,11 +58,8 @@ def test_large_vocabulary_is_walked_fast(model: Path) -> None:
 
     started = time.perf_counter()
     diagnose(model)
-    diagnosed = time.perf_counter()
-    quick_check(model)
 
-    assert diagnosed - started < 0.5  # about 0.01 s
-    assert time.perf_counter() - diagnosed < 0.1  # about 0.0001 s
+    assert time.perf_counter() - started < 0.5  # about 0.01 s
 
 
 # ------------------------------------------------------------------------------ files that are no model
@@ -147,7 +143,7 @@ NOT_GGUF = {
 }
 
 
-@pytest.mark.parametrize("check", [diagnose, quick_check, read_header])
+@pytest.mark.parametrize("check", [diagnose, read_header])
 @pytest.mark.parametrize(("make", "expected", "hint"), NOT_GGUF.values(), ids=NOT_GGUF)
 def test_other_formats_are_named(
     model: Path, make: Callable[[Path], Path], expected: str, hint: str, check: Callable[[Path], object]
@@ -290,7 +286,6 @@ def test_unusable_model(model: Path, content: bytes, expected: str) -> None:
 
 def test_vocabulary_without_weights(model: Path) -> None:
     assert fact(make_vocab_only(model)) == "holds a vocabulary but no weights"
-    assert fault(model, quick_check).message == fault(model).message
 
 
 def test_layers_that_would_end_the_process_are_found_at_once(model: Path) -> None:
@@ -298,8 +293,6 @@ def test_layers_that_would_end_the_process_are_found_at_once(model: Path) -> Non
 
     assert model.stat().st_size < 4096
     assert fact(model) == "claims 100,000 layers (block_count) but holds 0"
-    quick = fault(model, quick_check).message
-    assert quick == '"model.gguf" claims 100,000 layers (block_count) but holds 1 tensors in all'
 
 
 def test_broken_download_says_how_much_is_missing(model: Path) -> None:
@@ -345,7 +338,6 @@ def test_unusual_models_that_llama_cpp_may_load_are_not_refused(model: Path, con
     written(model, content)
 
     diagnose(model)
-    quick_check(model)
 
 
 # -------------------------------------------------------------------------------------- split models
@@ -355,7 +347,6 @@ def test_split_model_is_whole(tmp_path: Path) -> None:
     first, _ = make_split(tmp_path)
 
     diagnose(first)
-    quick_check(first)
 
 
 def test_split_model_without_a_part(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gptcli.errors import GptcliError, ModelError, ModelFileError
-from gptcli.models.diagnosis import diagnose, quick_check
-from gptcli.models.gguf import ArrayInfo, GgufHeader, read_header, read_start
+from gptcli.models.diagnosis import diagnose
+from gptcli.models.gguf import ArrayInfo, GgufHeader, read_header, read_remote_header
 from gptcli.models.tensors import TensorInfo
 from tests.faults import DAMAGED, fact, fault, written
 from tests.tiny_gguf import (
@@ -162,16 +162,59 @@ def test_size_of_an_unknown_tensor_type_is_not_known() -> None:
     assert (tensor.type_name, tensor.size_bytes) == (None, None)
 
 
-def test_start_is_the_header_as_far_as_64_kib_reach(model: Path) -> None:
-    metadata = REQUIRED | {"tokenizer.ggml.tokens": ["token"] * 10_000, "general.name": "after them"}
-    written(model, gguf_bytes(metadata))
+class Ranges:
+    """A file that is read in ranges, and what was asked for."""
 
-    whole, start = read_header(model), read_start(model)
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.asked: list[tuple[int, int]] = []
 
-    assert (start.tensor_count, start.tensors, start.data_offset) == (whole.tensor_count, (), None)
-    assert start.file_size_bytes == whole.file_size_bytes == model.stat().st_size
-    assert start.block_count == whole.block_count == 1
-    assert (start.name, whole.name) == (None, "after them")
+    def read(self, start: int, end: int) -> bytes:
+        self.asked.append((start, end))
+        return self.content[start:end]
+
+    def header(self, **more: bool) -> GgufHeader:
+        return read_remote_header(self.read, len(self.content), "remote.gguf", **more)
+
+
+def test_one_mib_of_a_remote_file_says_what_the_model_is() -> None:
+    metadata = REQUIRED | {"tokenizer.ggml.tokens": ["token"] * 100_000, "general.name": "after them"}
+    remote = Ranges(gguf_bytes(metadata))
+
+    header = remote.header()
+
+    assert remote.asked == [(0, 1 << 20)]
+    assert (header.architecture, header.block_count, header.name) == ("llama", 1, None)
+    assert header.file_size_bytes == len(remote.content)
+
+
+def test_a_remote_header_is_read_to_its_end_and_no_byte_twice(model: Path) -> None:
+    metadata = REQUIRED | {"tokenizer.ggml.tokens": ["token"] * 200_000, "general.name": "after them"}
+    remote = Ranges(written(model, gguf_bytes(metadata)).read_bytes())
+
+    assert remote.header(tensors=True) == read_header(model)
+    assert [start for start, _ in remote.asked] == [0, *(end for _, end in remote.asked[:-1])]
+    assert len(remote.asked) == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>no</html>", gguf_bytes()[:100]], ids=len)
+def test_a_remote_file_that_is_no_model_is_refused(content: bytes) -> None:
+    with pytest.raises(ModelFileError):
+        Ranges(content).header(tensors=True)
+
+
+def test_a_server_that_sends_too_little_is_refused() -> None:
+    content = gguf_bytes()
+
+    with pytest.raises(ModelFileError, match="cut off"):
+        read_remote_header(lambda _start, _end: b"", len(content), "remote.gguf")
+
+
+@pytest.mark.parametrize("alignment", [0, 3, 1 << 21, -32])
+def test_an_impossible_alignment_is_refused(model: Path, alignment: int) -> None:
+    content = gguf_bytes(REQUIRED | {"general.alignment": Typed("int32", alignment)})
+
+    assert "alignment" in fact(written(model, content))
 
 
 # ----------------------------------------------------------------------------------- damaged headers
@@ -240,7 +283,7 @@ BROKEN = {
     ),
     "alignment": (
         gguf_bytes(REQUIRED | {"general.alignment": 24}),
-        f'has an alignment of "24", not a power of 2: {DAMAGED}',
+        f'has an alignment of "24", not a power of 2 up to 1 MiB: {DAMAGED}',
     ),
     "dimensions": (
         gguf_bytes(tensors=[Tensor("a", (1,) * 5)]),
@@ -292,7 +335,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def raises_nothing_else(path: Path) -> None:
     """Run every entry: each returns, or raises what the user can be shown."""
     errors: list[GptcliError] = []
-    for check in (diagnose, quick_check, read_header, partial(read_header, skip_arrays=False)):
+    for check in (diagnose, read_header, partial(read_header, skip_arrays=False)):
         try:
             header = check(path)
             if isinstance(header, GgufHeader):

@@ -29,11 +29,21 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "numpy": "engine/llama/",
     "jinja2": "engine/chat_template/",
     "prompt_toolkit": "chat/repl.py",
-    "huggingface_hub": "models/hub.py",
+    "huggingface_hub": "models/hub/",
+    "httpx2": "models/hub/",
     "markdown_it": "output/",
-    "tomlkit": ("settings.py", "cli/config.py"),
+    "tomlkit": ("settings.py", "cli/config.py", "models/refresh.py"),
 }
-HEAVY = {"rich", "numpy", "llama_cpp", "prompt_toolkit", "huggingface_hub", "jinja2", "markdown_it"}
+HEAVY = {
+    "rich",
+    "numpy",
+    "llama_cpp",
+    "prompt_toolkit",
+    "huggingface_hub",
+    "jinja2",
+    "markdown_it",
+    "httpx2",
+}
 
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

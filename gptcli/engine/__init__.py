@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from gptcli.engine.api import Engine, EngineSettings
@@ -10,11 +11,16 @@ SCRIPTED_PREFIX = "scripted:"
 
 
 def open_engine(
-    settings: EngineSettings, *, crash_memory: str | None = None, show_logs: bool = False
+    settings: EngineSettings,
+    *,
+    crash_memory: str | None = None,
+    before_load: Callable[[], None] | None = None,
+    show_logs: bool = False,
 ) -> Engine:
     """Return an engine for these settings: the one place that knows the implementations.
 
-    A model path `scripted:FILE` opens the scripted engine with the replies in that file.
+    A model path `scripted:FILE` opens the scripted engine with the replies in that file; else
+    `before_load` runs before the file is opened, and raises what is wrong with it.
     """
     if settings.model_path.startswith(SCRIPTED_PREFIX):
         from gptcli.engine.scripted import ScriptedEngine
@@ -22,4 +28,4 @@ def open_engine(
         return ScriptedEngine.from_file(Path(settings.model_path.removeprefix(SCRIPTED_PREFIX)))
     from gptcli.engine.local import LocalEngine
 
-    return LocalEngine(settings, crash_memory=crash_memory, show_logs=show_logs)
+    return LocalEngine(settings, crash_memory=crash_memory, before_load=before_load, show_logs=show_logs)

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import IO
 
 from gptcli.engine import wire
@@ -46,7 +46,8 @@ class LocalEngine:
     """An Engine that starts loading its model when it is made; `model` waits for it.
 
     `crash_memory` is the file where workers remember which builds of llama.cpp crash with their
-    extra buffers on which CPUs. `command` starts the worker; `show_logs` leaves it our stderr.
+    extra buffers on which CPUs. `before_load` runs while the worker starts, before it opens the
+    file; what it raises is raised here. `command` starts the worker; `show_logs` leaves it our stderr.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class LocalEngine:
         settings: EngineSettings,
         *,
         crash_memory: str | None = None,
+        before_load: Callable[[], None] | None = None,
         command: Sequence[str] = WORKER_COMMAND,
         show_logs: bool = False,
     ) -> None:
@@ -63,7 +65,7 @@ class LocalEngine:
         self._show_logs = show_logs
         self._restarts: list[str] = []
         self._is_running = False
-        self._worker = self._start()
+        self._worker = self._start(before_load=before_load)
 
     @property
     def model(self) -> ModelInfo:
@@ -141,11 +143,21 @@ class LocalEngine:
 
     # ---------------------------------------------------------------------------- starting, dying
 
-    def _start(self, *, extra_buffers: bool | None = None) -> Worker:
+    def _start(
+        self, *, extra_buffers: bool | None = None, before_load: Callable[[], None] | None = None
+    ) -> Worker:
         load = wire.Load(
             settings=self._settings, extra_buffers=extra_buffers, crash_memory=self._crash_memory
         )
-        return Worker(self._command, load, show_logs=self._show_logs)
+        worker = Worker(self._command, load, show_logs=self._show_logs)
+        try:
+            if before_load is not None:
+                before_load()
+        except BaseException:
+            worker.close()
+            raise
+        worker.send(load)
+        return worker
 
     def _wait_until_ready(self) -> None:
         if self._worker.model is not None:
@@ -284,7 +296,6 @@ class Worker:
             )
         assert self._process.stdin is not None
         self._requests = self._process.stdin
-        self.send(load)
         threading.Thread(target=self._read, daemon=True).start()
 
     def send(self, message: object) -> None:

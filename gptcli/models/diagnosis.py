@@ -14,7 +14,7 @@ from pathlib import Path
 
 from gptcli.errors import ModelFileError
 from gptcli.models.faults import DOWNLOAD_AGAIN, OTHER_FILE, UPGRADE, damaged_header, file_error, quoted
-from gptcli.models.gguf import MAX_LAYERS, ArrayInfo, GgufHeader, read_header, read_start
+from gptcli.models.gguf import MAX_LAYERS, ArrayInfo, GgufHeader, read_header
 from gptcli.models.tensors import TensorInfo, padded
 
 _MAX_TENSOR_NAME_BYTES = 63
@@ -47,25 +47,6 @@ def diagnose(path: Path) -> None:
     _check_layers(path, header, seen)
     for part_path, part in parts:
         _check_data(part_path, part)
-
-
-def quick_check(path: Path) -> None:
-    """Raise what is wrong with the model file, as far as its first 64 KiB show; takes under 1 ms.
-
-    A file that passes will not end llama.cpp's process by its number of layers; the rest of it may
-    still be damaged. Raises ModelNotFoundError, or ModelFileError.
-    """
-    header = read_start(path)
-    _check_byte_order(path, header)
-    _check_purpose(path, header)
-    layers = header.block_count or 0
-    if not _PART_NAME.search(path.name):  # a part holds only some of the tensors, or none
-        if not header.tensor_count:
-            raise _no_tensors(path, header)
-        if layers > header.tensor_count:
-            raise _wrong_layers(path, layers, f"{header.tensor_count:,} tensors in all")
-    if header.block_count is not None:
-        _check_layer_limit(path, layers)
 
 
 def _check_byte_order(path: Path, header: GgufHeader) -> None:

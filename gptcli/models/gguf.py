@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 import os
 import struct
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,8 @@ from gptcli.models.tensors import TensorInfo, padded
 Scalar = str | int | float | bool
 ByteOrder = Literal["little", "big"]
 
+REMOTE_STEP = 1 << 20  # bytes of a header that are read over the network at once
+MAX_ALIGNMENT = 1 << 20
 MAX_LAYERS = 512  # LLAMA_MAX_LAYERS: llama.cpp ends the process above it
 
 
@@ -115,6 +116,11 @@ class GgufHeader:
         """Tokens that the windowed layers see."""
         return self.model_number("attention.sliding_window")
 
+    @property
+    def parameter_count(self) -> int:
+        """The elements of all tensors that were read."""
+        return sum(math.prod(tensor.shape) for tensor in self.tensors)
+
     def kv_bytes_per_token(self, cache_type_bytes: float = 2) -> int | None:
         """Return the bytes that one token takes in the KV cache, over all layers; None if not known.
 
@@ -174,20 +180,36 @@ def read_header(path: Path, *, skip_arrays: bool = True, tensors: bool = True) -
     raise damaged_header(path, f"has a header of more than {_WINDOWS[-1]:,} bytes")
 
 
-def read_start(path: Path) -> GgufHeader:
-    """Return what the file's first 64 KiB say, without tensors; takes under 1 ms.
+def read_remote_header(
+    read: Callable[[int, int], bytes], size: int, name: str, *, tensors: bool = False
+) -> GgufHeader:
+    """Return what a file says before its weights that is not here, but can be read in ranges.
 
-    The metadata is what comes before their end, which most often lies in the vocabulary. There is none
-    of a file in the other byte order: llama.cpp does not load it. Raises ModelNotFoundError, or
-    ModelFileError.
+    `read` returns the bytes from a start to an end (not included). The first MiB holds what the model
+    is: architecture, layers, heads, context; without `tensors` the metadata is what comes before its
+    end, most often in the vocabulary. With `tensors` the rest follows, a MiB at a time. Raises
+    ModelFileError, and what `read` raises.
     """
-    with open_file(path) as file:
-        cursor = _cursor(path, file, _WINDOWS[0])
-    metadata: dict[str, Value] = {}
-    if cursor.byte_order == sys.byteorder:
-        with suppress(_WindowEndError):
-            metadata.update(_pairs(cursor, skip_arrays=True))
-    return _header(cursor, metadata)
+    path, window = Path(name), b""
+    while True:
+        end = min(size, len(window) + REMOTE_STEP)
+        more = read(len(window), end)
+        if not more:
+            raise cut_header(path, len(window))
+        window += more
+        cursor = _Cursor(path, window, size)
+        metadata: dict[str, Value] = {}
+        try:
+            for key, value in _pairs(cursor, skip_arrays=True):
+                metadata[key] = value  # noqa: PERF403 (what came before the window's end is wanted)
+            if not tensors:
+                return _header(cursor, metadata)
+            return _header(cursor, metadata, tuple(cursor.tensor() for _ in range(cursor.tensor_count)))
+        except _WindowEndError:
+            if not tensors:
+                return _header(cursor, metadata)
+        if len(window) >= _WINDOWS[-1]:
+            raise damaged_header(path, f"has a header of more than {_WINDOWS[-1]:,} bytes")
 
 
 # A header is read in the first of these sizes that holds it all, rather than mapped: a file that shrinks
@@ -355,9 +377,9 @@ def _header(
     cursor: _Cursor, metadata: Mapping[str, Value], tensors: tuple[TensorInfo, ...] | None = None
 ) -> GgufHeader:
     alignment = metadata.get("general.alignment", 32)
-    if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
+    if not _is_count(alignment) or not 1 <= alignment <= MAX_ALIGNMENT or alignment & (alignment - 1):
         raise damaged_header(
-            cursor.path, f"has an alignment of {quoted(str(alignment))}, not a power of 2"
+            cursor.path, f"has an alignment of {quoted(str(alignment))}, not a power of 2 up to 1 MiB"
         )
     return GgufHeader(
         file_size_bytes=cursor.size,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,3 +72,16 @@ def gpu_devices(lib: Any) -> list[Device]:
         description = ggml.ggml_backend_dev_description(device).decode("utf-8", "replace")
         found.append(Device(name, description, free.value, total.value))
     return found
+
+
+def _main() -> None:
+    from gptcli.engine.llama.bindings import load_bindings
+
+    lib = load_bindings()
+    devices = gpu_devices(lib) if lib.llama_supports_gpu_offload() else []
+    found = [{"name": d.description, "free": d.free_bytes, "total": d.total_bytes} for d in devices]
+    print(json.dumps(found))  # noqa: T201
+
+
+if __name__ == "__main__":
+    _main()
