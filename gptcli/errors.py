@@ -6,6 +6,7 @@ GptcliError                      1   failed
 │   ├── ModelNotFoundError           not known, or not on this machine
 │   └── ModelFileError               not a usable GGUF file
 ├── NetworkError                 4   network or authorization
+│   └── IntegrityError               what arrived is not what was published or pinned
 ├── MemoryFitError               5   does not fit in memory
 ├── ContextOverflowError         6   input exceeds the context window
 ├── NoAnswerError                7   no answer found, or below --min-confidence
@@ -70,6 +71,10 @@ class ModelFileError(ModelError):
 class NetworkError(GptcliError):
     code = "network"
     exit_status = ExitStatus.NETWORK
+
+
+class IntegrityError(NetworkError):
+    code = "integrity"
 
 
 class MemoryFitError(GptcliError):

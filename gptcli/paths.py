@@ -52,6 +52,11 @@ def licenses_file() -> Path:
     return data_dir() / "licenses.json"
 
 
+def imports_file() -> Path:
+    """Return the file that says which files the user gave a name."""
+    return data_dir() / "imports.json"
+
+
 def hub_cache_dir() -> Path:
     """Return the cache that the Hub's own programs use, as they find it."""
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gptcli.cli.app import app, command_options
+from gptcli.cli.app import command_options, commands, leaves
 from tests.conftest import Cli
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -31,15 +31,19 @@ def test_the_readme_has_the_two_commands() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_options_of_the_readme_exist(command: str, cli: Cli) -> None:
-    _, name, *words = shlex.split(command)
+    _, *words = shlex.split(command)
+    names = words[: 2 if words[0] in ("models", "config") else 1]
     options = {word.split("=")[0] for word in words if re.fullmatch(r"--?[a-z-]+(=.*)?", word)}
 
-    shown = cli(name, "--help", env={"COLUMNS": "200"}).stdout
+    shown = cli(*names, "--help", env={"COLUMNS": "200"}).stdout
 
     assert not {option for option in options if option not in shown}
 
 
-@pytest.mark.parametrize("arguments", [[], ["generate"], ["doctor"], ["config"], ["config", "set"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["generate"], ["doctor"], ["config"], ["config", "set"], ["models"], ["models", "pull"]],
+)
 def test_help_is_there_and_fits(arguments: list[str], cli: Cli) -> None:
     result = cli(*arguments, "--help", env={"COLUMNS": "80"})
 
@@ -49,22 +53,18 @@ def test_help_is_there_and_fits(arguments: list[str], cli: Cli) -> None:
 
 
 def test_every_option_says_what_it_does() -> None:
-    import typer
-
-    for command in typer.main.get_command(app).commands.values():  # type: ignore[attr-defined]
-        for param in command.params:
+    for group in commands().values():
+        for param in (param for command in leaves(group) for param in command.params):
             assert param.param_type_name == "argument" or param.help, param.name
 
 
 def test_every_option_has_its_environment_variable() -> None:
-    import typer
-
     for name in command_options():
-        command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
-        for param in command.params:
-            if param.param_type_name == "option":
-                long_name = next(text for text in param.opts if text.startswith("--"))
-                assert param.envvar == "GPTCLI_" + long_name[2:].upper().replace("-", "_")
+        for command in leaves(commands()[name]):
+            for param in command.params:
+                if param.param_type_name == "option":
+                    long_name = next(text for text in param.opts if text.startswith("--"))
+                    assert param.envvar == "GPTCLI_" + long_name[2:].upper().replace("-", "_")
 
 
 def test_a_wheel_carries_its_data(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import typer.core
 
 from gptcli import __version__, paths
 from gptcli.cli import config, doctor, generate
+from gptcli.cli.models import app as models
 from gptcli.errors import ExitStatus, GptcliError, UsageError
 from gptcli.output.console import Output
 from gptcli.settings import defaults_by_command, read_config
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 app.command(name="generate")(generate.generate)
 app.command(name="doctor")(doctor.doctor)
+app.add_typer(models.app, name="models")
 app.add_typer(config.app, name="config")
 
 
@@ -62,17 +64,48 @@ def root(
         return
     if context.invoked_subcommand != "config":  # which must be able to mend a broken file
         path = paths.config_file()
-        context.default_map = defaults_by_command(read_config(path), command_options(), path)
+        values = defaults_by_command(read_config(path), command_options(), path)
+        context.default_map = {
+            name: _by_subcommand(command, values[name])
+            for name, command in commands().items()
+            if name in values
+        }
 
 
 def command_options() -> dict[str, frozenset[str]]:
-    """Return the parameter names of each command that takes its defaults from config.toml."""
+    """Return the parameter names of each command that takes its defaults from config.toml.
+
+    A group has those of all its commands.
+    """
+    return {
+        name: frozenset().union(*(_options(each) for each in leaves(command)))
+        for name, command in commands().items()
+        if name != "config"
+    }
+
+
+def commands() -> dict[str, Any]:
+    """Return the commands and groups of the root, as Typer makes them."""
     group = typer.main.get_command(app)
     assert isinstance(group, typer.core.TyperGroup)
+    return dict(group.commands)
+
+
+def leaves(command: Any) -> list[Any]:
+    """Return a group's commands, or the command itself."""
+    return list(command.commands.values()) if isinstance(command, typer.core.TyperGroup) else [command]
+
+
+def _options(command: Any) -> set[str]:
+    return {str(param.name) for param in command.params if param.param_type_name == "option"}
+
+
+def _by_subcommand(command: Any, values: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(command, typer.core.TyperGroup):
+        return values
     return {
-        name: frozenset(str(param.name) for param in command.params if param.param_type_name == "option")
-        for name, command in group.commands.items()
-        if name != "config"
+        name: {key: value for key, value in values.items() if key in _options(each)}
+        for name, each in command.commands.items()
     }
 
 

@@ -27,6 +27,13 @@ def option(*names: str, help: str, panel: str | None = None, **more: Any) -> Any
     )
 
 
+def complete_model(incomplete: str) -> list[str]:
+    """Return the models that begin so: aliases, imported names, and what is in the Hub's cache."""
+    from gptcli.models.inventory import known_names
+
+    return [name for name in known_names() if name.startswith(incomplete)]
+
+
 class Color(StrEnum):
     """When to colour."""
 
@@ -41,8 +48,9 @@ ModelOpt = Annotated[
         "-m",
         "--model",
         metavar="SPEC",
-        help="An alias (starter) or the path of a .gguf file.",
+        help="An alias, user/repo:QUANT, or a .gguf file.",
         panel=MODEL_PANEL,
+        autocompletion=complete_model,
     ),
 ]
 CtxSizeOpt = Annotated[

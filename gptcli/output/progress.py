@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
+from gptcli.output.amounts import byte_count, duration
 from gptcli.output.console import Output, visible
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
+    from rich.progress import ProgressColumn
 
 SHOW_AFTER_S = 0.3
 LINE_EVERY_S = 10.0
+RATE_SPAN_S = 5.0
+WIDE = 100  # columns
 
 
 class Progress:
@@ -46,7 +51,7 @@ class Progress:
         self._is_due = False
         self._bar: Bar | None = None
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         if self._draws:
             self._timer.start()
         return self
@@ -99,15 +104,15 @@ class Progress:
                 self.show()
 
     def _new_bar(self) -> Bar:
-        from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, TaskProgressColumn, TextColumn
         from rich.progress import Progress as Bar
 
         bar = Bar(
             TextColumn("{task.description}", markup=False),
-            BarColumn(),
+            BarColumn(bar_width=None if self._output.width < WIDE else 40),
             TaskProgressColumn(),
             TextColumn("{task.fields[text]}", markup=False),
-            TimeRemainingColumn(compact=True),
+            *self._last_columns(),
             console=self._output.rich_console(self._output.stderr, color=self._output.stderr_color),
             transient=True,
             redirect_stdout=False,
@@ -115,6 +120,11 @@ class Progress:
         )
         bar.add_task(visible(self._label), text="")
         return bar
+
+    def _last_columns(self) -> tuple[ProgressColumn, ...]:
+        from rich.progress import TimeRemainingColumn
+
+        return (TimeRemainingColumn(compact=True),)
 
     def _fill(self, bar: Bar) -> None:
         bar.console.width = self._output.width
@@ -128,3 +138,40 @@ class Progress:
             amount = f"{self._done:,.0f} of {self._total:,.0f}"
         share = f"{self._done / self._total:.0%}" if self._total else ""
         return ": ".join(filter(None, (self._label, ", ".join(filter(None, (share, amount))))))
+
+
+class ByteProgress(Progress):
+    """The progress of a transfer: how many bytes of how many, how fast, how long still.
+
+    The rate is that of the last `RATE_SPAN_S` seconds; bytes that were there before do not count.
+    """
+
+    def __init__(self, output: Output, label: str, total: float, **more: float) -> None:
+        super().__init__(output, label, total, **more)
+        self._samples: deque[tuple[float, float]] = deque()
+
+    def advance(self, done: float) -> None:
+        """Say how many bytes are there now."""
+        now = time.monotonic()
+        self._samples.append((now, done))
+        while now - self._samples[0][0] > RATE_SPAN_S:
+            self._samples.popleft()
+        self.update(done, text=self._words(done))
+
+    def restart(self, done: float) -> None:
+        """Say how many bytes are there that this transfer did not bring."""
+        self._samples.clear()
+        self.update(done, text=self._words(done))
+
+    def _last_columns(self) -> tuple[ProgressColumn, ...]:
+        return ()  # the words say how long still
+
+    def _words(self, done: float) -> str:
+        total = self._total or 0
+        words = [f"{byte_count(done)} of {byte_count(total)}"]
+        if len(self._samples) > 1:
+            (begun, first), (now, last) = self._samples[0], self._samples[-1]
+            rate = (last - first) / (now - begun) if now > begun else 0
+            if rate > 0:
+                words += [f"{byte_count(rate)}/s", f"{duration((total - done) / rate)} left"]
+        return ", ".join(words)

@@ -1,0 +1,1 @@
+"""`gptcli models`: the weights on this machine, and on the Hub."""

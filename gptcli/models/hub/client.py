@@ -1,0 +1,236 @@
+"""What the Hub says of repositories and files."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import httpx2
+
+from gptcli import __version__
+from gptcli.errors import UsageError
+from gptcli.models.hub.faults import Attempt, is_passing, retry_after, translated
+from gptcli.models.hub.library import import_library
+from gptcli.models.quants import RepoFile
+
+ATTEMPTS = 4
+MOST_PATIENCE_S = 60.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class License:
+    """A licence as the repository's card names it: an identifier such as "apache-2.0", and its text."""
+
+    id: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteRepo:
+    """A repository at a commit. `repo` is what it is called now, which may not be what was asked for.
+
+    `is_head`: no revision was asked for, so that it is the head of main.
+    """
+
+    repo: str
+    commit: str
+    files: tuple[RepoFile, ...]
+    license: License
+    is_gated: bool
+    is_head: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a file's bytes are: an address that may be signed and soon expire, so never shown.
+
+    `etag` is the SHA-256 of a large file, the git hash of a small one.
+    """
+
+    url: str
+    etag: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """A repository that a search found. `updated` is a day, "" if the Hub does not say it."""
+
+    repo: str
+    downloads: int
+    likes: int
+    updated: str
+    license: str
+    is_gated: bool
+
+
+class Hub:
+    """The Hub at HF_ENDPOINT, or huggingface.co. Every method raises NetworkError or ModelNotFoundError.
+
+    The user's token is not sent to a plain http endpoint on another machine; `warnings` says so.
+    """
+
+    def __init__(self, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._library = import_library()
+        self.sleep = sleep
+        self.endpoint = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+        self.warnings: list[str] = []
+        self.token = self._token()
+        self._api = self._library.HfApi(
+            endpoint=self.endpoint,
+            token=self.token or False,
+            library_name="gptcli",
+            library_version=__version__,
+        )
+
+    def repository(self, repo: str, revision: str | None = None) -> RemoteRepo:
+        """Return what a repository holds, at a commit or branch; by default at the head of main."""
+        attempt = self._attempt(repo, revision)
+        info = self.retrying(attempt, lambda: self._api.model_info(repo, revision=revision or "main"))
+        commit = str(info.sha)
+        files = self.retrying(attempt, lambda: tuple(self._files(str(info.id), commit)))
+        return RemoteRepo(
+            repo=str(info.id),
+            commit=commit,
+            files=files,
+            license=_license(info, str(info.id)),
+            is_gated=bool(info.gated),
+            is_head=revision is None,
+        )
+
+    def locate(self, repo: str, commit: str, path: str) -> Location:
+        """Return where a file's bytes are, now."""
+        library = self._library
+        url = library.hf_hub_url(repo, path, revision=commit, endpoint=self.endpoint)
+        found = self.retrying(
+            self._attempt(repo, commit),
+            lambda: library.get_hf_file_metadata(
+                url, token=self.token or False, endpoint=self.endpoint, library_name="gptcli"
+            ),
+        )
+        return Location(str(found.location), str(found.etag), int(found.size or 0))
+
+    def search(self, words: str, limit: int) -> list[SearchResult]:
+        """Return the repositories with GGUF files that the words find, the most downloaded first."""
+        found = self.retrying(
+            self._attempt(""),
+            lambda: list(
+                self._api.list_models(search=words, filter="gguf", sort="downloads", limit=limit)
+            ),
+        )
+        return [_result(info) for info in found]
+
+    @contextmanager
+    def stream(self, location: Location, start: int, end: int | None = None) -> Iterator[Any]:
+        """Yield the response to a request for the bytes from `start` on (up to `end`, not included).
+
+        Its status may be 200, with all bytes, where the server knows no ranges. Raises what httpx2
+        raises, and HfHubHTTPError for other statuses.
+        """
+        headers = {"Accept-Encoding": "identity"}
+        if start or end is not None:
+            headers["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
+        if self.token and _origin(location.url) == _origin(self.endpoint):
+            headers["Authorization"] = f"Bearer {self.token}"
+        timeout = float(self._library.constants.HF_HUB_DOWNLOAD_TIMEOUT)
+        session = self._library.utils.get_session()
+        request = session.stream(
+            "GET", location.url, headers=headers, timeout=timeout, follow_redirects=True
+        )
+        with request as response:
+            if response.status_code >= 400:
+                self._library.utils.hf_raise_for_status(response)
+            yield response
+
+    def read(self, location: Location, start: int, end: int) -> bytes:
+        """Return the bytes from `start` to `end` (not included), or as far as the file goes."""
+
+        def once() -> bytes:
+            with self.stream(location, start, end) as response:
+                skip = start if response.status_code == 200 else 0
+                received = b""
+                for block in response.iter_raw():
+                    received += block
+                    if len(received) >= skip + end - start:
+                        break
+                return received[skip : skip + end - start]
+
+        return self.retrying(self._attempt(""), once)
+
+    def retrying(self, attempt: Attempt, call: Callable[[], T]) -> T:
+        """Return what the call returns, tried again where that may help. Raises our errors."""
+        for failures in range(1, ATTEMPTS + 1):
+            try:
+                return call()
+            except (httpx2.HTTPError, OSError, ValueError, EOFError) as error:
+                if failures == ATTEMPTS or not is_passing(error):
+                    raise translated(error, attempt) from error
+                asked = retry_after(error)
+                self.sleep(min(asked or 0.25 * 2**failures, MOST_PATIENCE_S))
+        raise AssertionError
+
+    def _attempt(self, repo: str, revision: str | None = None) -> Attempt:
+        return Attempt(self.endpoint, bool(self.token), repo, revision)
+
+    def _files(self, repo: str, commit: str) -> Iterator[RepoFile]:
+        for entry in self._api.list_repo_tree(repo, recursive=True, revision=commit):
+            size = getattr(entry, "size", None)
+            if size is not None:  # not a folder
+                lfs = entry.lfs
+                yield RepoFile(entry.path, lfs.size if lfs else size, lfs.sha256 if lfs else None)
+
+    def _token(self) -> str | None:
+        parts = urlsplit(self.endpoint)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UsageError("HF_ENDPOINT is not an address", hint="HF_ENDPOINT=https://… gptcli …")
+        token: str | None = self._library.get_token()
+        if token and parts.scheme == "http" and not _is_loopback(parts.hostname):
+            self.warnings.append(
+                f"your token is not sent to {parts.netloc}: the connection is not encrypted"
+            )
+            return None
+        return token
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc
+
+
+def _license(info: Any, repo: str) -> License:
+    card = info.card_data.to_dict() if info.card_data else {}
+    named = next((tag for tag in info.tags or () if tag.startswith("license:")), "")
+    identifier = str(card.get("license") or named.removeprefix("license:") or "unknown")
+    if identifier == "other" and card.get("license_name"):
+        identifier = str(card["license_name"])
+    link = card.get("license_link")
+    is_address = isinstance(link, str) and link.startswith("https://")
+    return License(identifier, str(link) if is_address else f"https://huggingface.co/{repo}")
+
+
+def _result(info: Any) -> SearchResult:
+    named = next((tag for tag in info.tags or () if tag.startswith("license:")), "")
+    changed = info.last_modified or info.created_at
+    return SearchResult(
+        repo=str(info.id),
+        downloads=int(info.downloads or 0),
+        likes=int(info.likes or 0),
+        updated=changed.date().isoformat() if changed else "",
+        license=named.removeprefix("license:"),
+        is_gated=bool(info.gated),
+    )
