@@ -22,6 +22,7 @@ _TOKEN = re.compile(
     re.I,
 )
 _SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.I)
+_OTHER_NAMES = {"FP16": "F16", "FP32": "F32"}
 # Files beside a model that are none: projectors, importance matrices, draft heads.
 _NOT_MODELS = ("mmproj", "imatrix", "mtp-", "eagle3-", "dflash-", "dspark-")
 
@@ -73,8 +74,7 @@ def quantization_of(path: str) -> str:
     for part in reversed(PurePosixPath(path).parts):
         found = _TOKEN.findall(part)
         if found:
-            name: str = found[-1].upper()
-            return {"FP16": "F16", "FP32": "F32"}.get(name, name)
+            return _canonical(found[-1])
     return ""
 
 
@@ -91,9 +91,11 @@ def variants(files: Iterable[RepoFile]) -> list[Variant]:
         else:
             found.append(Variant(quantization_of(file.path), (file,)))
     for (prefix, count), parts in shards.items():
-        parts.sort(key=lambda part: part.path)
-        missing = max(0, count - len(parts))
-        found.append(Variant(quantization_of(f"{prefix}.gguf"), tuple(parts), missing))
+        parts = [part for part in parts if 1 <= _shard_number(part) <= count]
+        if parts:
+            parts.sort(key=_shard_number)
+            missing = count - len({_shard_number(part) for part in parts})
+            found.append(Variant(quantization_of(f"{prefix}.gguf"), tuple(parts), missing))
     return sorted(found, key=lambda each: (each.size, each.name))
 
 
@@ -123,7 +125,9 @@ def choose(
         )
     if wanted is not None:
         return _asked_for(offered, wanted, repo)
-    complete = [each for each in offered if not each.missing] or list(offered)
+    complete = [each for each in offered if not each.missing]
+    if not complete:
+        raise _parts_missing(offered[0], repo)
     if len(complete) == 1:
         return Choice(complete[0], "the only one there is")
     order = {name: place for place, name in enumerate(PREFERRED)}
@@ -137,24 +141,21 @@ def choose(
             return Choice(variant, "the largest that fits")
     if usual:
         return Choice(_alone(usual, usual[0], repo), "the usual choice; none fits in memory")
+    if not any(variant.quantization for variant in complete):
+        raise _ambiguous(complete, "models, and none says its quantization", repo)
     return Choice(complete[0], "the smallest")
 
 
 def matches(variant: Variant, wanted: str) -> bool:
     """Tell whether `wanted`, in any case, is the variant's quantization or the name of a file."""
     named = any(wanted.lower() in _names(file.path) for file in variant.files)
-    return named or wanted.upper() == variant.quantization
+    return named or (bool(wanted) and _canonical(wanted) == variant.quantization)
 
 
 def _asked_for(offered: Sequence[Variant], wanted: str, repo: str) -> Choice:
     same = [variant for variant in offered if matches(variant, wanted)]
     if len(same) > 1:
-        names = ", ".join(PurePosixPath(v.files[0].path).name for v in same)
-        raise ModelNotFoundError(
-            f"{repo} has {len(same)} files for {wanted}: {names}",
-            hint=f"name the file: {repo}:{PurePosixPath(same[0].files[0].path).name}",
-            model=repo,
-        )
+        raise _ambiguous(same, f"files for {wanted}", repo)
     if not same:
         names = ", ".join(dict.fromkeys(v.name for v in offered))
         raise ModelNotFoundError(
@@ -163,19 +164,45 @@ def _asked_for(offered: Sequence[Variant], wanted: str, repo: str) -> Choice:
             model=repo,
         )
     if same[0].missing:
-        raise ModelNotFoundError(
-            f"{repo}: {same[0].missing} of the parts of {same[0].name} are missing",
-            hint=f"gptcli models fit {repo}",
-            model=repo,
-        )
+        raise _parts_missing(same[0], repo)
     return Choice(same[0], "as asked")
+
+
+def _parts_missing(variant: Variant, repo: str) -> ModelNotFoundError:
+    return ModelNotFoundError(
+        f"{repo}: {variant.missing} of the parts of {variant.name} are missing",
+        hint=f"gptcli models fit {repo}",
+        model=repo,
+    )
 
 
 def _alone(usual: Sequence[Variant], chosen: Variant, repo: str) -> Variant:
     """Return the chosen one, if its quantization does not leave open which model is meant."""
-    if sum(v.quantization == chosen.quantization for v in usual) > 1:
-        _asked_for(usual, chosen.quantization, repo)
+    same = [v for v in usual if v.quantization == chosen.quantization]
+    if len(same) > 1:
+        raise _ambiguous(same, f"files for {chosen.quantization}", repo)
     return chosen
+
+
+def _ambiguous(same: Sequence[Variant], what: str, repo: str) -> ModelNotFoundError:
+    names = [PurePosixPath(variant.files[0].path).name for variant in same]
+    if len(set(names)) < len(names):
+        names = [variant.files[0].path for variant in same]
+    return ModelNotFoundError(
+        f"{repo} has {len(same)} {what}: {', '.join(names)}",
+        hint=f"name the file: {repo}:{names[0]}",
+        model=repo,
+    )
+
+
+def _canonical(quantization: str) -> str:
+    name = quantization.upper()
+    return _OTHER_NAMES.get(name, name)
+
+
+def _shard_number(file: RepoFile) -> int:
+    split = _SHARD.fullmatch(file.path)
+    return int(split[2]) if split else 1
 
 
 def _names(path: str) -> set[str]:
