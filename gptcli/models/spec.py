@@ -59,11 +59,14 @@ def parse_spec(text: str) -> ModelRef:
 
     Besides the documented forms: an address of the Hub's pages and downloads, hf://user/repo@revision.
     """
-    address = _hub_address(text)
-    if address is not None:
-        return _from_address(address, text)
-    if _looks_like_path(text):
-        return FileRef(Path(text).expanduser())
+    try:
+        address = _hub_address(text)
+        if address is not None:
+            return _from_address(address, text)
+        if _looks_like_path(text):
+            return FileRef(Path(text).expanduser())
+    except (ValueError, RuntimeError, OSError) as error:  # no address, no such user, too long a name
+        raise UsageError(f"{quoted(text)} is not a model", hint=FORMS) from error
     name, _, quantization = text.partition(":")
     if "/" in name:
         return _repo(name, quantization or None, text)
