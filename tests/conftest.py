@@ -17,19 +17,23 @@ from gptcli.engine.api import EngineSettings
 from gptcli.engine.local import LocalEngine
 from gptcli.models import starter
 from gptcli.models.registry import load_registry
+from tests.hub_server import LoopbackHub
 from tests.llama_matcher import Matcher
 from tests.tiny_gguf import make_tiny_model
 
 KINDS = ("config", "data", "cache", "state")
+FOREIGN = ("GPTCLI_", "HF_", "HUGGING", "TRANSFORMERS_", "OLLAMA_")
+TOKEN, STRANGER = "hf_tokenThatMayReadAll", "hf_tokenOfAStranger"
 COMMAND = (sys.executable, "-m", "gptcli")
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No test sees the user's settings or writes into the user's directories."""
+    """No test sees the user's settings or tokens, or writes into the user's directories."""
     for name in list(os.environ):
-        if name.startswith("GPTCLI_") and name != "GPTCLI_TEST_INSTRUCT":
+        if name.startswith(FOREIGN) and name != "GPTCLI_TEST_INSTRUCT":
             monkeypatch.delenv(name)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     for name in ("NO_COLOR", "COLUMNS", "LINES", "PYTHONUNBUFFERED"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
@@ -97,6 +101,14 @@ def script(tmp_path: Path) -> Callable[..., str]:
         return f"scripted:{path}"
 
     return write
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+    """An empty Hub, which HF_ENDPOINT names; TOKEN may read all of it, STRANGER nothing gated."""
+    with LoopbackHub(tokens=[TOKEN], strangers=[STRANGER]) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        yield server
 
 
 @pytest.fixture(scope="session")
