@@ -20,6 +20,7 @@ from gptcli.models.hub.library import import_library
 from gptcli.models.quants import RepoFile
 
 ATTEMPTS = 4
+RETRIED_BY_LIBRARY = 1  # lists, which huggingface_hub asks for six times itself, within 24 s
 MOST_PATIENCE_S = 60.0
 
 T = TypeVar("T")
@@ -96,7 +97,9 @@ class Hub:
         attempt = self._attempt(repo, revision)
         info = self.retrying(attempt, lambda: self._api.model_info(repo, revision=revision or "main"))
         commit = str(info.sha)
-        files = self.retrying(attempt, lambda: tuple(self._files(str(info.id), commit)))
+        files = self.retrying(
+            attempt, lambda: tuple(self._files(str(info.id), commit)), attempts=RETRIED_BY_LIBRARY
+        )
         return RemoteRepo(
             repo=str(info.id),
             commit=commit,
@@ -125,6 +128,7 @@ class Hub:
             lambda: list(
                 self._api.list_models(search=words, filter="gguf", sort="downloads", limit=limit)
             ),
+            attempts=RETRIED_BY_LIBRARY,
         )
         return [_result(info) for info in found]
 
@@ -133,7 +137,7 @@ class Hub:
         """Yield the response to a request for the bytes from `start` on (up to `end`, not included).
 
         Its status may be 200, with all bytes, where the server knows no ranges. Raises what httpx2
-        raises, and HfHubHTTPError for other statuses.
+        raises; its HTTPStatusError does not show the address, which may be signed.
         """
         headers = {"Accept-Encoding": "identity"}
         if start or end is not None:
@@ -147,7 +151,9 @@ class Hub:
         )
         with request as response:
             if response.status_code >= 400:
-                self._library.utils.hf_raise_for_status(response)
+                raise httpx2.HTTPStatusError(
+                    f"status {response.status_code}", request=response.request, response=response
+                )
             yield response
 
     def read(self, location: Location, start: int, end: int) -> bytes:
@@ -165,13 +171,18 @@ class Hub:
 
         return self.retrying(self._attempt(""), once)
 
-    def retrying(self, attempt: Attempt, call: Callable[[], T]) -> T:
-        """Return what the call returns, tried again where that may help. Raises our errors."""
-        for failures in range(1, ATTEMPTS + 1):
+    def retrying(self, attempt: Attempt, call: Callable[[], T], *, attempts: int = ATTEMPTS) -> T:
+        """Return what the call returns, tried again where that may help. Raises our errors.
+
+        OSError stays as it is where it comes from the disk.
+        """
+        for failures in range(1, attempts + 1):
             try:
                 return call()
             except (httpx2.HTTPError, OSError, ValueError, EOFError) as error:
-                if failures == ATTEMPTS or not is_passing(error):
+                if isinstance(error, OSError) and error.errno and not isinstance(error, ConnectionError):
+                    raise
+                if failures == attempts or not is_passing(error):
                     raise translated(error, attempt) from error
                 asked = retry_after(error)
                 self.sleep(min(asked or 0.25 * 2**failures, MOST_PATIENCE_S))
@@ -188,7 +199,10 @@ class Hub:
                 yield RepoFile(entry.path, lfs.size if lfs else size, lfs.sha256 if lfs else None)
 
     def _token(self) -> str | None:
-        parts = urlsplit(self.endpoint)
+        try:
+            parts = urlsplit(self.endpoint)
+        except ValueError:
+            parts = urlsplit("")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UsageError("HF_ENDPOINT is not an address", hint="HF_ENDPOINT=https://… gptcli …")
         token: str | None = self._library.get_token()

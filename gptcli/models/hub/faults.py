@@ -27,9 +27,9 @@ class Attempt:
 def is_passing(error: Exception) -> bool:
     """Tell whether the same request may succeed a moment later."""
     library = import_library()
-    if isinstance(error, library.errors.HfHubHTTPError):
+    if isinstance(error, library.errors.HfHubHTTPError | httpx2.HTTPStatusError):
         return status_of(error) in RETRIED_STATUSES
-    return isinstance(error, httpx2.TransportError)
+    return isinstance(error, httpx2.TransportError | ConnectionError)
 
 
 def status_of(error: Exception) -> int | None:
@@ -60,19 +60,21 @@ def translated(error: Exception, attempt: Attempt) -> GptcliError:
             hint=f"gptcli models pull {attempt.repo} --update",
             model=attempt.repo,
         )
+    if isinstance(error, errors.LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
+        return translated(error.__cause__, attempt)
     if isinstance(error, errors.EntryNotFoundError):
         return ModelNotFoundError(
             f"{attempt.repo} does not hold this file any more",
             hint=f"gptcli models fit {attempt.repo}",
             model=attempt.repo,
         )
-    if isinstance(error, errors.HfHubHTTPError):
+    if isinstance(error, errors.HfHubHTTPError | httpx2.HTTPStatusError):
         return _status(error, attempt, host)
     if isinstance(error, errors.OfflineModeIsEnabled):
         return offline(attempt.repo)
     if isinstance(error, httpx2.TimeoutException):
         return NetworkError(f"{host} does not answer", hint="the same again, or check the network")
-    if isinstance(error, httpx2.TransportError):
+    if isinstance(error, httpx2.TransportError | ConnectionError):
         reason = str(error).rpartition("] ")[2] or type(error).__name__
         return NetworkError(
             f"cannot reach {host}: {reason}",

@@ -12,9 +12,10 @@ def import_library() -> ModuleType:
     """Return huggingface_hub, with its environment set as we want it: it reads that once, at import."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    for name in ("huggingface_hub", "httpx2", "httpcore2", "filelock"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"huggingface_hub\.")
     import huggingface_hub
 
+    # After the import, which sets a level of its own.
+    for name in ("huggingface_hub", "httpx2", "httpcore2", "filelock"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     return huggingface_hub

@@ -24,7 +24,7 @@ from gptcli.paths import hub_cache_dir
 
 MOST_FAILURES = 6  # in a row, without progress
 MOST_REFUSALS = 3  # of these, 403: an address may expire, but not each one at once
-PROGRESS_BYTES = 1 << 20  # less than this is none: a server may drip for ever
+PROGRESS_BYTES = 1 << 20  # and 1 % of the file; less than both is none: a server may drip for ever
 SPARE_SHARE = 1.02  # of the bytes still to come must be free on the disk
 HASH_BLOCK = 1 << 20
 
@@ -66,9 +66,9 @@ def fetch(
     try:
         with transfer.lock():
             digest = transfer.existing() or transfer.download()
+        return Fetched(transfer.link(), digest, transfer.received)
     except OSError as error:
         raise _storage_error(error, file.path) from error
-    return Fetched(transfer.link(), digest, transfer.received)
 
 
 def mark_head(repo: str, commit: str) -> None:
@@ -182,14 +182,19 @@ class _Transfer:
         self._part.parent.mkdir(parents=True, exist_ok=True)
         begun = self._part.stat().st_size if self._part.exists() else 0
         _check_room(self._part.parent, self._wanted.size - begun, self._path)
-        with self._part.open("ab", buffering=0) as part:
-            if begun > self._wanted.size:
-                self._start_over(part)
-            elif begun:
-                _hash_file(self._part, self._digests, self._report.checked)
-                self._report.note(f"going on with {self._path} at {begun / 1e6:,.1f} MB")
-            self._receive_all(part)
-            os.fsync(part.fileno())
+        try:
+            with self._part.open("ab", buffering=0) as part:
+                if begun > self._wanted.size:
+                    self._start_over(part)
+                elif begun:
+                    _hash_file(self._part, self._digests, self._report.checked)
+                    self._report.note(f"going on with {self._path} at {begun / 1e6:,.1f} MB")
+                self._receive_all(part)
+                os.fsync(part.fileno())
+        except BaseException:
+            if self._part.is_file() and not self._part.stat().st_size:
+                self._part.unlink()
+            raise
         if not self._wanted.check(self._digests):
             self._part.unlink()
             raise mismatch(
@@ -222,12 +227,15 @@ class _Transfer:
     # ---------------------------------------------------------------------------------- receiving
 
     def _receive_all(self, part: Any) -> None:
-        failures = 0
+        failures, counted = 0, part.tell()
         while (begun := part.tell()) < self._wanted.size:
             failure = self._receive_some(part, begun)
             if part.tell() == self._wanted.size:
                 return
-            failures = 0 if part.tell() - begun >= PROGRESS_BYTES else failures + 1
+            if part.tell() - counted >= min(PROGRESS_BYTES, self._wanted.size // 100):
+                failures, counted = 0, part.tell()
+            else:
+                failures += 1
             if failures > (MOST_REFUSALS if status_of(failure) == 403 else MOST_FAILURES):
                 raise translated(failure, self._attempt()) from failure
             wait = retry_after(failure) or (0.5 * 2 ** (failures - 1) if failures else 0.1)
@@ -241,8 +249,10 @@ class _Transfer:
         except (httpx2.HTTPError, ConnectionError, NetworkError) as error:
             self._location = None  # a signed address expires
             cause = error.__cause__ if isinstance(error, NetworkError) else error
-            if not isinstance(cause, Exception) or not (is_passing(cause) or status_of(cause) == 403):
+            if not isinstance(cause, Exception):
                 raise
+            if not (is_passing(cause) or status_of(cause) == 403):
+                raise translated(cause, self._attempt()) from cause
             return cause
         return httpx2.RemoteProtocolError("the server stops too early")
 
