@@ -129,7 +129,11 @@ def make_plan(hub: Hub, wanted: Wanted, *, fits: Fits | None = None, update: boo
         )
         remote = hub.repository(ref.repo, first.commit)
         choice = _choice(remote, replace(wanted, ref=replace(ref, revision=first.commit)), fits)
-    pins |= {f.path: locked[f.path].sha256 for f in choice.variant.files if f.path in locked}
+    pins |= {
+        path: known.sha256
+        for path, known in locked.items()
+        if revision is None or known.commit == remote.commit  # another revision has other files
+    }
     return Plan(
         wanted=wanted,
         remote=remote,
