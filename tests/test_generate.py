@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gptcli.cli.generate import parse_logit_bias, template_values, unescape
+from gptcli.cli.sampling_options import parse_logit_bias, template_values, unescape
 from gptcli.errors import UsageError
 from gptcli.tasks.generate import repeats_itself
 from tests.conftest import COMMAND, Cli

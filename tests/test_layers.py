@@ -18,6 +18,7 @@ ALLOWED = {
     "output": {"engine.api"},
     "tasks": {"prompts", "engine.api"},
     "prompts": {"engine.api"},
+    "documents": set(),
     "models": {"settings", "paths"},
     "engine": set(),
 }
@@ -91,6 +92,7 @@ def test_nothing_imports_upward(path: Path) -> None:
         ["config", "path"],
         ["generate", "hello", "-m", "SCRIPT"],
         ["generate", "hello", "-m", "SCRIPT", "--json"],
+        ["map", "hello {text}", "-m", "SCRIPT"],
     ],
     ids=" ".join,
 )
@@ -104,7 +106,12 @@ def test_start_up_stays_light(arguments: list[str], script: Callable[..., str], 
         f"print(sorted({HEAVY!r} & set(sys.modules)), file=sys.stderr)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", probe], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
+        [sys.executable, "-c", probe],
+        input="a line\n",
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=PACKAGE.parent,
     )
 
     assert done.stderr.splitlines()[-1] == "[]"

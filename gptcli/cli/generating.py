@@ -5,23 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from gptcli.cli.generate import (
-    output_constraint,
-    sampling_params,
-    template_values,
-    unescape,
-)
 from gptcli.cli.long_text import check_long, long_style, write_long_text
 from gptcli.cli.material import read_documents, stdin_text
 from gptcli.cli.opening import opened_engine
 from gptcli.cli.options import engine_settings, make_output
+from gptcli.cli.sampling_options import (
+    check_constraint,
+    output_constraint,
+    stop_strings,
+    task_sampling,
+    template_values,
+)
 from gptcli.engine.api import Engine
 from gptcli.errors import UsageError
 from gptcli.output.answer import AnswerView, Thinking, answer_json, timings_text
 from gptcli.output.console import Output
 from gptcli.prompts.compose import PromptParts
 from gptcli.prompts.library import Template, load_template
-from gptcli.sampling import OutputConstraint, new_seed
 from gptcli.tasks.generate import (
     GenerateTask,
     PreparedPrompt,
@@ -46,7 +46,7 @@ def run_generate(params: Params) -> None:
         check_long(params)
     engine_settings(params, path="", name="")
     if task.constraint is not None:
-        _check_constraint(task.constraint, output)
+        check_constraint(task.constraint, output)
     with opened_engine(params, output) as engine:
         if template is None:
             task = replace(task, parts=_parts(params))
@@ -72,26 +72,13 @@ def _template(params: Params) -> tuple[Template | None, dict[str, str]]:
     return template, values
 
 
-def _check_constraint(constraint: OutputConstraint, output: Output) -> None:
-    from gptcli.engine.grammar import to_gbnf, unsupported_keywords
-
-    to_gbnf(constraint)
-    if constraint.kind == "json_schema":
-        ignored = ", ".join(unsupported_keywords(constraint.source))
-        if ignored:
-            output.warning(f"the output may violate these keywords of the schema: {ignored}")
-
-
 def _task(params: Params) -> GenerateTask:
-    sampling = sampling_params(params)
-    if sampling.seed is None:
-        sampling = replace(sampling, seed=new_seed())  # chosen here, so that it can be told
     return GenerateTask(
         parts=PromptParts(),
         raw=params["raw"],
-        sampling=sampling,
+        sampling=task_sampling(params),
         constraint=output_constraint(params),
-        stop=tuple(unescape(stop) for stop in params["stop"] or ()),
+        stop=stop_strings(params),
         samples=params["num"],
         logprobs=params["logprobs"],
         thinking=params["thinking"] != "off",

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,8 @@ class Reply:
 class ScriptedEngine:
     """Answers requests with queued replies, in order; then with `default`.
 
-    A token is a word with the white space before it. `requests` keeps what was asked.
+    A token is a word with the white space before it. `requests` keeps what was asked, unless
+    `keeps_requests` is False.
     """
 
     def __init__(
@@ -72,10 +74,12 @@ class ScriptedEngine:
         *,
         default: Reply | None = None,
         model: ModelInfo | None = None,
+        keeps_requests: bool = True,
     ) -> None:
         self._replies = deque(replies)
         self._default = default
         self._model = model or ModelInfo(**SCRIPTED_MODEL)
+        self._keeps_requests = keeps_requests
         self.requests: list[Request] = []
         self.is_closed = False
 
@@ -97,7 +101,8 @@ class ScriptedEngine:
                 replies.append(Reply(**members))
         except (OSError, ValueError, TypeError) as error:
             raise UsageError(f'cannot read the script "{path}": {error}') from error
-        return cls(replies, default=replies[-1] if replies else None, model=model)
+        default = replies[-1] if replies else None
+        return cls(replies, default=default, model=model, keeps_requests=False)
 
     @property
     def model(self) -> ModelInfo:
@@ -114,7 +119,8 @@ class ScriptedEngine:
 
     def run(self, requests: Iterable[Request]) -> Generator[Event, None, None]:
         for request in requests:
-            self.requests.append(request)
+            if self._keeps_requests:
+                self.requests.append(request)
             try:
                 yield from self._answer(request)
             except GptcliError as error:
@@ -136,7 +142,7 @@ class ScriptedEngine:
                 yield Embedded(id=request.id, vector=vector)
 
     def _generate(self, request: Generate, reply: Reply) -> Generator[Event, None, None]:
-        prompt_tokens = len(_words(prompt_text(request.prompt)))
+        prompt_tokens = len(prompt_text(request.prompt).split())
         window = self._model.context_limit
         if not prompt_tokens:
             raise UsageError("the prompt is empty")
@@ -156,7 +162,8 @@ class ScriptedEngine:
             if count == limit:
                 reason, stopped = "length", False
                 break
-            time.sleep(reply.delay_s)
+            if reply.delay_s:
+                time.sleep(reply.delay_s)
             count += 1
             yield self._delta(request, word, "answer")
         yield Finished(
@@ -189,8 +196,9 @@ def prompt_text(prompt: Prompt) -> str:
     return prompt
 
 
-def _words(text: str) -> list[str]:
-    return re.findall(r"\s*\S+\s*\Z|\s*\S+", text)
+@lru_cache(maxsize=256)
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"\s*\S+\s*\Z|\s*\S+", text))
 
 
 def _until_stop(text: str, stops: Iterable[str]) -> tuple[str, bool]:

@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from gptcli.errors import UsageError
+from gptcli.prompts.placeholders import lower_first, placeholder_text, upper_first
 
 LIBRARY = Path(__file__).with_name("library.toml")
 LIST_HINT = "gptcli generate --template list"
 MATERIAL = "text"  # the parameter that stands for what is piped in or named with -f
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*", re.IGNORECASE)
-# {{name}} is the text {name}; {Name} is the value of `name`, its first letter a capital.
-PLACEHOLDER = re.compile(r"\{\{([A-Za-z][\w-]*)\}\}|\{([A-Za-z][\w-]*)\}")
 TEXT_KEYS = ("description", "prompt", "system", "base")
 KEYS = (*TEXT_KEYS, "stop", "params", "headings")
 
@@ -241,24 +240,17 @@ def _is_strings(value: Any) -> bool:
 
 
 def _placeholders(texts: Iterable[str]) -> list[str]:
-    found = (match[2] for text in texts for match in PLACEHOLDER.finditer(text) if match[2])
-    return list(dict.fromkeys(_lower_first(name) for name in found))
+    names = (name for text in texts for name in placeholder_text(text).names)
+    return list(dict.fromkeys(lower_first(name) for name in names))
 
 
 def _fill(text: str, values: Mapping[str, str]) -> str:
-    # One pass: braces in a value are never looked at.
-    def value_of(match: re.Match[str]) -> str:
-        if match[1]:
-            return f"{{{match[1]}}}"
-        name = match[2]
-        value = values[_lower_first(name)].strip()
-        return value[:1].upper() + value[1:] if name[0].isupper() else value
+    # {Name} is the value of `name`, its first letter a capital.
+    def value_of(name: str) -> str:
+        value = values[lower_first(name)].strip()
+        return upper_first(value) if name[0].isupper() else value
 
-    return PLACEHOLDER.sub(value_of, text)
-
-
-def _lower_first(name: str) -> str:
-    return name[0].lower() + name[1:]
+    return placeholder_text(text).fill(value_of)
 
 
 def _usage(param: Param) -> str:

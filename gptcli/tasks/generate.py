@@ -110,9 +110,7 @@ def generate(engine: Engine, task: GenerateTask, prompt: Prompt) -> Iterator[Eve
 
     Raises the error of a request that fails.
     """
-    sampling = task.sampling
-    if sampling.max_tokens is None and not task.is_chat(engine.model) and task.constraint is None:
-        sampling = replace(sampling, max_tokens=BASE_MAX_TOKENS)
+    sampling = with_limit(task.sampling, task.constraint, is_chat=task.is_chat(engine.model))
     for number in range(task.samples):
         seed = sampling.seed
         request = Generate(
@@ -125,6 +123,15 @@ def generate(engine: Engine, task: GenerateTask, prompt: Prompt) -> Iterator[Eve
             id=number,
         )
         yield from stream(engine, request)
+
+
+def with_limit(
+    sampling: SamplingParams, constraint: OutputConstraint | None, *, is_chat: bool
+) -> SamplingParams:
+    """Return sampling with a limit of tokens where nothing else would end the text."""
+    if sampling.max_tokens is None and not is_chat and constraint is None:
+        return replace(sampling, max_tokens=BASE_MAX_TOKENS)
+    return sampling
 
 
 def repeats_itself(text: str, *, times: int = 4, longest: int = 200) -> bool:
