@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+import pexpect
 import pytest
 
 from gptcli.engine.api import EngineSettings, Generate, ModelInfo
@@ -434,6 +435,41 @@ def test_ctrl_c_keeps_what_is_finished(script: Script, tmp_path: Path) -> None:
     assert stderr.decode() == (
         f"stopped after {len(done) // 7} records; the same command with --resume goes on\n"
     )
+
+
+def test_ctrl_c_leaves_a_json_array_that_can_be_read(script: Script, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("line\n" * 500, encoding="utf-8")
+    spec = script({"text": "answer", "delay_s": 0.01})
+    with started(tmp_path, "{text}", "-i", "in.txt", "-o", "out.json", "-m", spec) as process:
+        wait_for_size(tmp_path / "out.json", 100)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+
+    assert {"text": "line", "answer": "answer"} in json.loads((tmp_path / "out.json").read_bytes())
+
+
+def test_appending_to_the_input_is_refused(script: Script, tmp_path: Path) -> None:
+    file = tmp_path / "in.txt"
+    file.write_text("line\n", encoding="utf-8")
+    with file.open("rb") as stdin, file.open("ab") as stdout:
+        done = subprocess.run(
+            (*COMMAND, "map", "{text}", "-m", script("x")), stdin=stdin, stdout=stdout, check=False
+        )
+
+    assert (done.returncode, file.read_text(encoding="utf-8")) == (2, "line\n")
+
+
+def test_a_terminal_shows_how_far_it_is(script: Script, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("line\n" * 40, encoding="utf-8")
+    arguments = ("{text}", "-i", "in.txt", "-o", "out.txt", "-m")
+    command = (*COMMAND, "map", *arguments, script({"text": "a b", "delay_s": 0.02}))
+    child = pexpect.spawn(
+        command[0], list(command[1:]), cwd=str(tmp_path), dimensions=(24, 120), encoding="utf-8"
+    )
+
+    child.expect(r"\d+ of about 40 records, [\d.]+ records/s, \d+ tokens/s, [12] s left", timeout=20)
+    child.expect("40 records in .*, 80 tokens", timeout=20)
+    child.expect(pexpect.EOF, timeout=20)
 
 
 def test_a_full_disk_leaves_what_can_be_resumed(cli: Cli, script: Script, tmp_path: Path) -> None:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import Any
 
 from gptcli.cli.record_files import Source, Target
 from gptcli.documents.records import Record
-from gptcli.errors import GptcliError, error_from_code
-from gptcli.output.amounts import duration
+from gptcli.errors import EngineCrashedError, GptcliError, error_from_code
+from gptcli.output.amounts import counted, duration
 from gptcli.output.console import Output
-from gptcli.output.progress import Progress
+from gptcli.output.record_progress import RecordProgress
 
-UPDATE_EVERY_S = 0.2
-RATE_SPAN_S = 10.0
 FAILURES_SHOWN = 20
 
 
@@ -27,10 +24,7 @@ class Batch:
         self._source, self._target, self._output = source, target, output
         self._label = label
         self._started = time.monotonic()
-        self._updated = self._started
-        self._samples: deque[tuple[float, int, int, int]] = deque()
-        self._progress: Progress | None = None
-        self._byte = 0
+        self._progress: RecordProgress | None = None
         self.done = 0
         self.failed = 0
         self.tokens = 0
@@ -45,9 +39,11 @@ class Batch:
             if self._output.stdout_is_tty and not self._target.is_file:
                 yield
             else:
-                with Progress(self._output, self._label, self._source.size_bytes) as self._progress:
+                with self._new_progress() as self._progress:
                     yield
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, EngineCrashedError):
+            if not self._target.writer.can_resume:
+                self._target.write(self._target.writer.tail())  # so that it can be read
             self._tell_stopped()
             raise
         self._target.write(self._target.writer.tail())
@@ -73,40 +69,24 @@ class Batch:
     def _count(self, record: Record, tokens: int) -> None:
         self.done += 1
         self.tokens += tokens
-        self._byte = record.end
-        now = time.monotonic()
-        if self._progress is not None and now - self._updated >= UPDATE_EVERY_S:
-            self._updated = now
-            self._progress.update(self._byte, text=self._words(now))
+        if self._progress is not None:
+            self._progress.advance(self.done, self.tokens, record.end)
 
-    def _words(self, now: float) -> str:
-        """Return how many records are done and how fast: over the last RATE_SPAN_S seconds."""
-        samples = self._samples
-        samples.append((now, self.done, self.tokens, self._byte))
-        while now - samples[0][0] > RATE_SPAN_S and len(samples) > 2:
-            samples.popleft()
-        begun, done, tokens, byte = samples[0]
-        words = [_records(self.done + self._target.skipped)]
-        if now > begun:
-            span = now - begun
-            words.append(f"{(self.done - done) / span:,.1f} records/s")
-            words.append(f"{(self.tokens - tokens) / span:,.0f} tokens/s")
-            if self._source.size_bytes and self._byte > byte:
-                left = (self._source.size_bytes - self._byte) * span / (self._byte - byte)
-                words.append(f"{duration(left)} left")
-        return ", ".join(words)
+    def _new_progress(self) -> RecordProgress:
+        size, before = self._source.size_bytes, self._target.skipped
+        return RecordProgress(self._output, self._label, size, before=before)
 
     def _tell_stopped(self) -> None:
-        fact = f"stopped after {_records(self.done + self._target.skipped)}"
+        fact = f"stopped after {counted(self.done + self._target.skipped, 'record')}"
         resumes = self._target.is_file and self._target.writer.can_resume
         self._output.status(f"{fact}; the same command with --resume goes on" if resumes else fact)
 
     def _tell_done(self) -> None:
         seconds = time.monotonic() - self._started
         speed = f", {self.done / seconds:,.1f}/s" if seconds > 0 else ""
-        said = f"{_records(self.done)} in {duration(seconds)}{speed}, {self.tokens:,} tokens"
+        said = f"{counted(self.done, 'record')} in {duration(seconds)}{speed}, {self.tokens:,} tokens"
         if self._target.skipped and not self.done:
-            said = f"all {_records(self._target.skipped)} were there already"
+            said = f"all {counted(self._target.skipped, 'record')} were there already"
         elif self._target.skipped:
             said += f"; {self._target.skipped:,} were there already"
         (self._output.status if self._target.is_file else self._output.note)(said)
@@ -118,7 +98,7 @@ class Batch:
             )
             whole = self.done + self._target.skipped
             raise GptcliError(
-                f"{failed:,} of {_records(whole)} failed{earlier}", records=whole, failed=failed
+                f"{failed:,} of {counted(whole, 'record')} failed{earlier}", records=whole, failed=failed
             )
 
 
@@ -129,7 +109,3 @@ def count_records(records: Iterable[Record]) -> tuple[int, int]:
         done += 1
         broken += record.error is not None
     return done, broken
-
-
-def _records(count: int) -> str:
-    return f"{count:,} record{'' if count == 1 else 's'}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol
 
 from gptcli.errors import UsageError
@@ -13,6 +14,8 @@ from gptcli.prompts.library import MATERIAL, Template
 from gptcli.prompts.placeholders import lower_first, placeholder_text, upper_first
 
 Fields = Mapping[str, Any]
+
+FIELDS_SHOWN = 10
 
 
 class RecordPrompt(Protocol):
@@ -144,7 +147,8 @@ def _text(value: object) -> str:
 
 
 def _no_field(name: str, fields: Collection[str]) -> UsageError:
-    known = ", ".join(f'"{field}"' for field in fields)
+    known = ", ".join(f'"{field}"' for field in islice(fields, FIELDS_SHOWN))
+    known += " …" if len(fields) > FIELDS_SHOWN else ""
     fact = f"the fields are {known}" if known else "the record has none"
     return UsageError(
         f'there is no field "{name}": {fact}', hint="--field NAME" if name == MATERIAL else None
