@@ -40,8 +40,9 @@ NO_MODEL = Completion(text="none", thinking="", finish_reason="stop", usage=Usag
 class Shuffling:
     """An engine that reads requests in a thread of its own and works on `slots` of them at once.
 
-    Pieces of different answers interleave; who grows next is up to `seed`. The answer to "abc" is
-    "A B C"; a prompt with "fail" fails, and one in `poison` ends the engine once it was started.
+    A request is started when it is taken in. Pieces of answers interleave; who grows next is up to
+    `seed`. The answer to "abc" is "A B C"; a prompt with "fail" fails, and one in `poison` ends the
+    engine once it was started.
     """
 
     model = ModelInfo(name="shuffling")
@@ -82,6 +83,7 @@ class Shuffling:
                 if isinstance(request, Generate | Score | Tokenize):
                     prompts.append(_text(request))
                     running.append(self._answer(request))
+                    yield next(running[-1])
                 else:
                     assert request is None or isinstance(request, BaseException)
                     is_ended, end = True, request
@@ -207,7 +209,7 @@ def test_results_do_not_wait_for_an_input_that_pauses(prompts: list[str]) -> Non
 
     def trickle() -> Iterator[str]:
         yield from prompts
-        assert goes_on.wait(20)
+        assert goes_on.wait(5)
         yield "c"
 
     results = run_ordered(Shuffling(), trickle(), Asking())
@@ -262,13 +264,37 @@ def test_a_record_that_ends_the_engine_fails_alone(prompts: list[str], seed: int
     assert [shown(result) for _, result in results] == wanted
 
 
+def test_what_was_worked_on_at_a_crash_is_tried_again_alone() -> None:
+    engine = Shuffling(slots=2, poison={"x"})
+
+    results = list(run_ordered(engine, ["a" * 500, "x", "b", "c"], Asking()))
+
+    assert [type(result) for _, result in results[:2]] == [Completion, EngineCrashedError]
+    assert engine.runs == [["a" * 500, "x"], ["a" * 500], ["x"], ["b", "c"]]
+
+
+def test_crashes_with_results_in_between_go_on() -> None:
+    results = run_ordered(Shuffling(slots=1, poison={"x"}), ["x", "a"] * 8, Asking())
+
+    assert [shown(result) for _, result in results] == ["EngineCrashedError", "A"] * 8
+
+
+def test_an_engine_that_leaves_work_undone_is_an_error() -> None:
+    class Idle(Shuffling):
+        def run(self, requests: Iterable[Request]) -> Generator[Event, None, None]:
+            yield from (Started(id=each.id, prompt_tokens=1, context_size=9) for each in requests)
+
+    with pytest.raises(GptcliError, match="without finishing 2 requests"):
+        list(run_ordered(Idle(), ["a", "b"], Asking()))
+
+
 def test_a_crash_while_the_input_pauses_loses_nothing() -> None:
     goes_on = threading.Event()
 
     def trickle() -> Iterator[str]:
         yield "ab"
         yield "x"
-        assert goes_on.wait(20)
+        assert goes_on.wait(5)
         yield "none"
         yield "bc"
 
@@ -278,6 +304,22 @@ def test_a_crash_while_the_input_pauses_loses_nothing() -> None:
 
     assert first == ["A B", "EngineCrashedError"]
     assert [shown(result) for _, result in results] == ["none", "B C"]
+
+
+def test_an_error_of_the_input_is_heard_after_a_crash() -> None:
+    goes_on = threading.Event()
+
+    def broken() -> Iterator[str]:
+        yield "x"
+        assert goes_on.wait(5)
+        raise OSError("the disk is gone")
+
+    results = run_ordered(Shuffling(poison={"x"}), broken(), Asking())
+    next(results)
+    goes_on.set()
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(results)
 
 
 def test_crashes_without_end_end_the_run() -> None:

@@ -165,7 +165,7 @@ def test_other_records_do_not_belong(format: WriteFormat) -> None:
 
 
 def test_a_line_is_a_record_and_a_bom_is_none() -> None:
-    assert outcome(read(b"\xef\xbb\xbfone\r\n\n three \nlast")) == [
+    assert outcome(read(b"\xef\xbb\xbfone\r\n\n three \nlast", piece=1)) == [
         (1, ["one"]),
         (2, [""]),
         (3, [" three "]),
@@ -215,6 +215,13 @@ def test_broken_rows_fail_alone() -> None:
     ]
     assert [record.number for record in records] == list(range(1, 10))
     assert records[-1].end == len(data)
+
+
+def test_a_row_is_broken_by_any_of_its_lines() -> None:
+    assert outcome(read(b'a\n"\xff\ny"\nfine\n', "csv")) == [
+        (2, "not UTF-8 text: byte 0xff at position 2"),
+        (4, ["fine"]),
+    ]
 
 
 def test_a_cell_may_be_large() -> None:

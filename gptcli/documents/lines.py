@@ -66,6 +66,10 @@ class Lines(Iterator[bytes]):
             self._rest = []
             return
         if not self._is_begun:
+            while len(chunk) < len(codecs.BOM_UTF32_BE) and b"\n" not in chunk:
+                if not (more := self._stream.read(CHUNK_BYTES)):
+                    break
+                chunk += more
             chunk = self._without_bom(chunk)
         *whole, rest = chunk.split(b"\n")
         if whole:
