@@ -104,14 +104,12 @@ class Progress:
                 self.show()
 
     def _new_bar(self) -> Bar:
-        from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+        from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as Bar
 
         bar = Bar(
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=None if self._output.width < WIDE else 40),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[text]}", markup=False),
+            BarColumn(bar_width=40 if self._output.width >= WIDE else None),
             *self._last_columns(),
             console=self._output.rich_console(self._output.stderr, color=self._output.stderr_color),
             transient=True,
@@ -122,9 +120,10 @@ class Progress:
         return bar
 
     def _last_columns(self) -> tuple[ProgressColumn, ...]:
-        from rich.progress import TimeRemainingColumn
+        from rich.progress import TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-        return (TimeRemainingColumn(compact=True),)
+        text = TextColumn("{task.fields[text]}", markup=False)
+        return TaskProgressColumn(), text, TimeRemainingColumn(compact=True)
 
     def _fill(self, bar: Bar) -> None:
         bar.console.width = self._output.width
@@ -164,11 +163,16 @@ class ByteProgress(Progress):
         self.update(done, text=self._words(done))
 
     def _last_columns(self) -> tuple[ProgressColumn, ...]:
-        return ()  # the words say how long still
+        from rich.progress import TextColumn
+
+        return (TextColumn("{task.fields[text]}", markup=False),)  # the words say how long still
+
+    def _line(self) -> str:
+        return f"{self._label}: {self._text}"
 
     def _words(self, done: float) -> str:
         total = self._total or 0
-        words = [f"{byte_count(done)} of {byte_count(total)}"]
+        words = [f"{done / total:.0%} of {byte_count(total)}" if total else byte_count(done)]
         if len(self._samples) > 1:
             (begun, first), (now, last) = self._samples[0], self._samples[-1]
             rate = (last - first) / (now - begun) if now > begun else 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gptcli.cli.models.machine import Fit, Fitting, this_machine
@@ -21,8 +21,9 @@ from gptcli.output.console import Output
 from gptcli.output.tables import print_table
 
 KNOWN_COLUMNS = (
-    "task", "model", "parameters", "quantization", "memory", "fits", "licence", "", "",
+    "task", "model", "parameters", "quantization", "memory", "fits", "", "licence",
 )  # fmt: skip
+COLUMNS_BY_WIDTH = ((100, range(1, 8)), (80, range(1, 7)), (0, (1, 4, 5, 6)))
 VARIANT_COLUMNS = ("quantization", "size", "memory", "fits", "", "")
 SHOWN_PER_TASK = 4
 WORDS = {Verdict.FITS: "fits", Verdict.TIGHT: "tight", Verdict.NO: "no"}
@@ -65,30 +66,46 @@ def _fit_registry(
         output.json({"machine": _machine_as_json(machine), "ctx_size": window, "models": models})
         return
     output.status(f"{_machine_words(machine)}; {window:,} tokens")
-    rows: list[tuple[object, ...]] = []
+    rows = []
     for name in [task] if task else tasks:
         best = _ranked(registry, verdicts, name)
         if task is None:
             fitting = [spec for spec in best if verdicts[spec.alias] is not Verdict.NO]
             usual = [s for s in fitting[SHOWN_PER_TASK:] if s.alias == registry.defaults.get(name)]
             best = fitting[:SHOWN_PER_TASK] + usual
-        rows += [
-            (
-                name,
-                spec.alias,
-                f"{spec.parameters / 1e9:.1f} B",
-                spec.quantization,
-                byte_count(spec.memory_with(window)),
-                WORDS[verdicts[spec.alias]],
-                spec.license,
-                "here" if spec.alias in here else "" if spec.is_confirmed else "unconfirmed",
-                "default" if registry.defaults.get(name) == spec.alias else "",
-            )
-            for spec in best
-        ]
-    print_table(output, KNOWN_COLUMNS, rows)
+        for spec in best:
+            remark = "here" if spec.alias in here else "" if spec.is_confirmed else "unconfirmed"
+            if registry.defaults.get(name) == spec.alias:
+                remark = f"default, {remark}".removesuffix(", ")
+            rows.append(_known_row(name, spec, window, WORDS[verdicts[spec.alias]], remark))
+    _print_known(output, rows)
     if task is None:
         output.status("  try: gptcli models pull MODEL, or --task chat for more")
+
+
+def _known_row(task: str, spec: ModelSpec, window: int, fits: str, remark: str) -> tuple[str, ...]:
+    """Return the cells of KNOWN_COLUMNS."""
+    return (
+        task,
+        spec.alias,
+        f"{spec.parameters / 1e9:.1f} B",
+        spec.quantization,
+        byte_count(spec.memory_with(window)),
+        fits,
+        remark,
+        spec.license,
+    )
+
+
+def _print_known(output: Output, rows: Sequence[tuple[str, ...]]) -> None:
+    """Print a table for each task, of as many columns as the terminal has room for; else one of all."""
+    if not output.stdout_is_tty:
+        print_table(output, KNOWN_COLUMNS, rows)
+        return
+    columns = next(shown for width, shown in COLUMNS_BY_WIDTH if output.width >= width)
+    for task in dict.fromkeys(row[0] for row in rows):
+        shown = [[row[n] for n in columns] for row in rows if row[0] == task]
+        print_table(output, [KNOWN_COLUMNS[n] for n in columns], shown, title=task)
 
 
 def _ranked(registry: Registry, verdicts: Mapping[str, Verdict], task: str | None) -> list[ModelSpec]:

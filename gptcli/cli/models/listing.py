@@ -22,7 +22,9 @@ def show_list(params: dict[str, Any], output: Output) -> None:
     if not entries:
         output.status("no models are here yet\n  try: gptcli models fit (what suits this machine)")
         return
-    print_table(output, COLUMNS, [_row(entry) for entry in entries])
+    rows = [_row(entry) for entry in entries]
+    used = [n for n in range(len(COLUMNS)) if any(row[n] for row in rows)]
+    print_table(output, [COLUMNS[n] for n in used], [[row[n] for n in used] for row in rows])
     total = sum(entry.size for entry in entries)
     output.status(f"{len(entries)} models, {byte_count(total)}")
 

@@ -113,7 +113,7 @@ class _Transfer:
 
     def __init__(self, plan: Plan, output: Output) -> None:
         self._plan, self._output = plan, output
-        self._bar = ByteProgress(output, f"pulling {plan.wanted.name}", plan.size)
+        self._bar = ByteProgress(output, "pulling", plan.size)
         self._before = 0
         self._is_done = False
 
