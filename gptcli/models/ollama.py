@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from gptcli.errors import ModelFileError, ModelNotFoundError, UsageError
+from gptcli.models.faults import quoted
 
 MODEL_LAYER = "application/vnd.ollama.image.model"
 _PART = re.compile(r"[A-Za-z0-9][\w.-]*")
@@ -29,7 +30,7 @@ def model_blob(name: str) -> Path:
     place, _, tag = name.partition(":")
     parts = place.split("/")
     if not all(_PART.fullmatch(part) for part in (*parts, tag or "latest")) or len(parts) > 3:
-        raise UsageError(f'"{name}" is not the name of an Ollama model', hint="ollama list")
+        raise UsageError(f"{quoted(name)} is not the name of an Ollama model", hint="ollama list")
     host, namespace, model = ["registry.ollama.ai", "library"][: 3 - len(parts)] + parts
     manifest = models_dir() / "manifests" / host / namespace / model / (tag or "latest")
     try:

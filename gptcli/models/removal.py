@@ -9,6 +9,7 @@ from pathlib import Path
 from gptcli.errors import ModelNotFoundError, StorageError, UsageError
 from gptcli.models import records, starter
 from gptcli.models.cache import CachedModel, PartialFile, cached_models, lock_path, partial_files
+from gptcli.models.faults import quoted
 from gptcli.models.quants import matches
 from gptcli.models.registry import ModelSpec, load_registry
 from gptcli.models.resolve import target_of
@@ -45,10 +46,10 @@ def plan_removal(specs: Sequence[str], *, incomplete: bool = False) -> Removal:
     Raises ModelNotFoundError for a model that is not here, UsageError for a file that is not ours.
     """
     removal = Removal()
-    from_hub: dict[tuple[str, str, str], CachedModel] = {}
+    from_hub: dict[Path, CachedModel] = {}
     for spec in specs:
         for model in _plan_one(spec, removal):
-            from_hub[model.repo, model.commit, model.variant.name] = model
+            from_hub[model.path] = model
     if from_hub:
         from gptcli.models.hub.deletion import plan_deletion
 
@@ -69,7 +70,8 @@ def _plan_one(spec: str, removal: Removal) -> list[CachedModel]:
     """Return the cached models that the spec names; plan what is not in the Hub's cache."""
     ref = parse_spec(spec)
     if isinstance(ref, FileRef):
-        raise UsageError(f"{ref} is a file of yours: gptcli does not delete it", hint=f"rm {ref}")
+        path = quoted(str(ref))
+        raise UsageError(f"{path} is a file of yours: gptcli does not delete it", hint=f"rm {path}")
     if isinstance(ref, HubRef):
         return _cached(ref, None, spec)
     imported = records.imported()

@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gptcli.errors import ModelNotFoundError
 from gptcli.models import records
 from gptcli.models.cache import sha256_by_name
-from gptcli.models.faults import unreadable
+from gptcli.models.faults import not_found, unreadable
 from gptcli.models.inventory import Entry, inventory
 from gptcli.models.registry import load_registry
 from gptcli.models.resolve import find_file
@@ -99,6 +98,4 @@ def _file(name: str, path: Path, sha256: str | None) -> FileToCheck:
     try:
         return FileToCheck(name, path, path.stat().st_size, sha256)
     except OSError as error:
-        raise ModelNotFoundError(
-            f"{path} is gone", hint=f"gptcli models pull {name}", model=name
-        ) from error
+        raise not_found(path) from error

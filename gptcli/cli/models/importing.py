@@ -9,6 +9,7 @@ from typing import Any
 from gptcli.errors import UsageError
 from gptcli.models import records
 from gptcli.models.diagnosis import diagnose
+from gptcli.models.faults import quoted
 from gptcli.models.ollama import model_blob
 from gptcli.models.registry import load_registry
 from gptcli.output.console import Output
@@ -34,7 +35,7 @@ def _default_alias(text: str) -> str:
 
 def _checked(alias: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", alias):
-        raise UsageError(f'"{alias}" is not an alias: lower-case letters, digits, dots and dashes')
+        raise UsageError(f"{quoted(alias)} is not an alias: lower-case letters, digits, dots and dashes")
     if alias in load_registry().models:
         raise UsageError(f'"{alias}" is a model of the registry', hint="--alias another-name")
     return alias

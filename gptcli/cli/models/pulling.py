@@ -10,6 +10,7 @@ from gptcli.cli.models.machine import Fitting, this_machine
 from gptcli.errors import MemoryFitError, ModelError, UsageError
 from gptcli.models import records
 from gptcli.models.diagnosis import diagnose
+from gptcli.models.faults import quoted
 from gptcli.models.fit import Verdict
 from gptcli.models.hub.client import Hub
 from gptcli.models.hub.faults import offline
@@ -39,7 +40,10 @@ def pull_model(params: dict[str, Any], output: Output) -> None:
 def _wanted(spec: str) -> Wanted:
     ref = parse_spec(spec)
     if isinstance(ref, FileRef):
-        raise UsageError(f"{ref} is a file, not a model to download", hint=f"gptcli models import {ref}")
+        path = quoted(str(ref))
+        raise UsageError(
+            f"{path} is a file, not a model to download", hint=f"gptcli models import {path}"
+        )
     if isinstance(ref, HubRef):
         return Wanted(str(ref), ref)
     return Wanted(str(ref), *_target(ref))

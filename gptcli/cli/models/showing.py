@@ -9,6 +9,7 @@ from typing import Any
 
 from gptcli.errors import ModelNotFoundError, UsageError
 from gptcli.models import records
+from gptcli.models.faults import quoted
 from gptcli.models.fit import parameter_count, quantization_name
 from gptcli.models.gguf import ArrayInfo, GgufHeader, read_header
 from gptcli.models.registry import ModelSpec, load_registry
@@ -97,7 +98,8 @@ def _show_field(output: Output, header: GgufHeader, key: str, as_json: bool) -> 
     if key not in header.metadata:
         near = [each for each in header.metadata if key in each]
         raise UsageError(
-            f'the header has no "{key}"', hint=f"--get {near[0]}" if near else "gptcli models show …"
+            f"the header has no {quoted(key)}",
+            hint=f"--get {near[0]}" if near else "gptcli models show …",
         )
     value = header.metadata[key]
     if as_json:

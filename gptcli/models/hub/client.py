@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from gptcli.errors import UsageError
 from gptcli.models.hub.faults import Attempt, is_passing, retry_after, translated
 from gptcli.models.hub.library import import_library
 from gptcli.models.quants import RepoFile
+from gptcli.models.registry import is_repo_id
 
 ATTEMPTS = 4
 RETRIED_BY_LIBRARY = 1  # lists, which huggingface_hub asks for six times itself, within 24 s
@@ -97,6 +99,8 @@ class Hub:
         attempt = self._attempt(repo, revision)
         info = self.retrying(attempt, lambda: self._api.model_info(repo, revision=revision or "main"))
         commit = str(info.sha)
+        if not (is_repo_id(str(info.id)) and re.fullmatch(r"[0-9a-f]{40}", commit)):
+            raise translated(ValueError("neither a name nor a commit"), attempt)
         files = self.retrying(
             attempt, lambda: tuple(self._files(str(info.id), commit)), attempts=RETRIED_BY_LIBRARY
         )
@@ -130,7 +134,7 @@ class Hub:
             ),
             attempts=RETRIED_BY_LIBRARY,
         )
-        return [_result(info) for info in found]
+        return [_result(info) for info in found if is_repo_id(str(info.id))]
 
     @contextmanager
     def stream(self, location: Location, start: int, end: int | None = None) -> Iterator[Any]:
@@ -233,8 +237,12 @@ def _license(info: Any, repo: str) -> License:
     if identifier == "other" and card.get("license_name"):
         identifier = str(card["license_name"])
     link = card.get("license_link")
-    is_address = isinstance(link, str) and link.startswith("https://")
-    return License(identifier, str(link) if is_address else f"https://huggingface.co/{repo}")
+    is_address = isinstance(link, str) and link.startswith("https://") and link.isprintable()
+    return License(_printable(identifier), str(link) if is_address else f"https://huggingface.co/{repo}")
+
+
+def _printable(text: str) -> str:
+    return "".join(char for char in text if char.isprintable())
 
 
 def _result(info: Any) -> SearchResult:
@@ -245,6 +253,6 @@ def _result(info: Any) -> SearchResult:
         downloads=int(info.downloads or 0),
         likes=int(info.likes or 0),
         updated=changed.date().isoformat() if changed else "",
-        license=named.removeprefix("license:"),
+        license=_printable(named.removeprefix("license:")),
         is_gated=bool(info.gated),
     )

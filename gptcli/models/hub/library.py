@@ -14,8 +14,8 @@ def import_library() -> ModuleType:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     warnings.filterwarnings("ignore", module=r"huggingface_hub\.")
     import huggingface_hub
+    import huggingface_hub.utils.logging  # sets a level of its own, as late as it is imported
 
-    # After the import, which sets a level of its own.
     for name in ("huggingface_hub", "httpx2", "httpcore2", "filelock"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     return huggingface_hub
