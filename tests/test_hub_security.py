@@ -1,4 +1,4 @@
-"""What a hostile Hub can reach: no file outside the cache, no token, no terminal; nothing tells on the user."""
+"""What a hostile Hub can reach: no file outside the cache, no token, no terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pulls that go wrong: in the network, on the server, on the disk. Nothing is lost or trusted unseen."""
+"""Pulls that go wrong: in the network, on the server, on the disk. Nothing is lost, or taken unseen."""
 
 from __future__ import annotations
 

@@ -70,8 +70,8 @@ def _plan_one(spec: str, removal: Removal) -> list[CachedModel]:
     """Return the cached models that the spec names; plan what is not in the Hub's cache."""
     ref = parse_spec(spec)
     if isinstance(ref, FileRef):
-        path = quoted(str(ref))
-        raise UsageError(f"{path} is a file of yours: gptcli does not delete it", hint=f"rm {path}")
+        own = quoted(str(ref))
+        raise UsageError(f"{own} is a file of yours: gptcli does not delete it", hint=f"rm {own}")
     if isinstance(ref, HubRef):
         return _cached(ref, None, spec)
     imported = records.imported()
