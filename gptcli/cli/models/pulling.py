@@ -74,7 +74,7 @@ def _download(params: dict[str, Any], wanted: Wanted, output: Output) -> None:
     with _Transfer(plan, output) as transfer:
         pulled = carry_out(hub, plan, transfer.report)
     for file in plan.variant.files:
-        if file.sha256 is None:
+        if file.sha256 is None and file.path not in plan.pins:
             output.warning(f"{file.path} was checked with a git hash only: the server knows no SHA-256")
     _check_header(pulled, output)
     _report(output, pulled, params["json"])
