@@ -50,7 +50,7 @@ def test_list_shows_what_is_here(snapshot: Path, cli: Cli) -> None:
     assert (small["size"], small["quantization"], small["state"]) == (len(SMALL), "Q4_K_M", "complete")
     assert (models["org/other"]["size"], models["org/other"]["state"]) == (1000, "incomplete")
     lines = cli("models", "list").stdout.splitlines()
-    assert lines[0].split()[:2] == ["model", "alias"]
+    assert lines[0].split()[:2] == ["model", "size"]  # none has an alias
     assert len(lines) == 4
 
 

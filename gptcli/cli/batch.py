@@ -51,20 +51,21 @@ class Batch:
 
     def write(self, record: Record, fields: dict[str, Any], *, tokens: int = 0) -> None:
         """Write a record with what is added to it; `tokens` were generated for it."""
-        self._target.write(self._target.writer.record(record.fields, fields))
+        # Counted first: whoever reads the record may stop us at once.
         self._count(record, tokens)
+        self._target.write(self._target.writer.record(record.fields, fields))
 
     def write_failed(self, record: Record, error: GptcliError) -> None:
         """Write a record with its error, and say so on stderr."""
         message = f"{record.place}: {error.message}"
         found = error_from_code(error.code, message)
-        self._target.write(self._target.writer.failed(record.fields, found))
         self.failed += 1
+        self._count(record, 0)
+        self._target.write(self._target.writer.failed(record.fields, found))
         if self.failed <= FAILURES_SHOWN:
             self._output.warning(message)
         elif self.failed == FAILURES_SHOWN + 1:
             self._output.warning("more records failed: they are marked in the output")
-        self._count(record, 0)
 
     def _count(self, record: Record, tokens: int) -> None:
         self.done += 1

@@ -13,7 +13,6 @@ from gptcli.output.console import Output, visible
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
-    from rich.progress import ProgressColumn
 
 SHOW_AFTER_S = 0.3
 LINE_EVERY_S = 10.0
@@ -26,6 +25,8 @@ class Progress:
 
     What is done quickly shows nothing at all. Without a total, the bar only shows that work goes on.
     """
+
+    says_all_in_words = False  # share and time left too: they are not shown beside the text
 
     def __init__(
         self,
@@ -104,13 +105,15 @@ class Progress:
                 self.show()
 
     def _new_bar(self) -> Bar:
-        from rich.progress import BarColumn, TextColumn
+        from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
         bar = Bar(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=40 if self._output.width >= WIDE else None),
-            *self._last_columns(),
+            *(() if self.says_all_in_words else (TaskProgressColumn(),)),
+            TextColumn("{task.fields[text]}", markup=False),
+            *(() if self.says_all_in_words else (TimeRemainingColumn(compact=True),)),
             console=self._output.rich_console(self._output.stderr, color=self._output.stderr_color),
             transient=True,
             redirect_stdout=False,
@@ -119,18 +122,14 @@ class Progress:
         bar.add_task(visible(self._label), text="")
         return bar
 
-    def _last_columns(self) -> tuple[ProgressColumn, ...]:
-        from rich.progress import TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-        text = TextColumn("{task.fields[text]}", markup=False)
-        return TaskProgressColumn(), text, TimeRemainingColumn(compact=True)
-
     def _fill(self, bar: Bar) -> None:
         bar.console.width = self._output.width
         task = bar.task_ids[0]
         bar.update(task, completed=self._done, total=self._total, text=visible(self._text))
 
     def _line(self) -> str:
+        if self.says_all_in_words:
+            return f"{self._label}: {self._text}"
         if self._text or self._total is None:
             amount = self._text
         else:
@@ -144,6 +143,8 @@ class ByteProgress(Progress):
 
     The rate is that of the last `RATE_SPAN_S` seconds; bytes that were there before do not count.
     """
+
+    says_all_in_words = True
 
     def __init__(self, output: Output, label: str, total: float, **more: float) -> None:
         super().__init__(output, label, total, **more)
@@ -161,14 +162,6 @@ class ByteProgress(Progress):
         """Say how many bytes are there that this transfer did not bring."""
         self._samples.clear()
         self.update(done, text=self._words(done))
-
-    def _last_columns(self) -> tuple[ProgressColumn, ...]:
-        from rich.progress import TextColumn
-
-        return (TextColumn("{task.fields[text]}", markup=False),)  # the words say how long still
-
-    def _line(self) -> str:
-        return f"{self._label}: {self._text}"
 
     def _words(self, done: float) -> str:
         total = self._total or 0

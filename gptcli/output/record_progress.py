@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING
 
 from gptcli.output.amounts import counted, duration
 from gptcli.output.console import Output
 from gptcli.output.progress import Progress
-
-if TYPE_CHECKING:
-    from rich.progress import ProgressColumn
 
 UPDATE_EVERY_S = 0.2
 RATE_SPAN_S = 10.0
@@ -23,6 +19,8 @@ class RecordProgress(Progress):
     The share is that of the input's bytes, from which the number of all records is estimated. Rates
     are those of the last `RATE_SPAN_S` seconds. `before` counts records of an earlier run.
     """
+
+    says_all_in_words = True
 
     def __init__(self, output: Output, label: str, size_bytes: int | None, *, before: int = 0) -> None:
         super().__init__(output, label, size_bytes)
@@ -42,9 +40,6 @@ class RecordProgress(Progress):
         while now - samples[0][0] > RATE_SPAN_S and len(samples) > 2:
             samples.popleft()
         self.update(byte, text=self._words())
-
-    def _last_columns(self) -> tuple[ProgressColumn, ...]:
-        return ()  # the words say how long still
 
     def _words(self) -> str:
         (begun, first, first_token, first_byte), (now, done, tokens, byte) = (

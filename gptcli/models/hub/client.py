@@ -82,9 +82,10 @@ class Hub:
     """
 
     def __init__(self, *, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._library = import_library()
         self.sleep = sleep
         self.endpoint = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+        _check_endpoint(self.endpoint)
+        self._library = import_library()
         self.warnings: list[str] = []
         self.token = self._token()
         self._api = self._library.HfApi(
@@ -203,19 +204,23 @@ class Hub:
                 yield RepoFile(entry.path, lfs.size if lfs else size, lfs.sha256 if lfs else None)
 
     def _token(self) -> str | None:
-        try:
-            parts = urlsplit(self.endpoint)
-        except ValueError:
-            parts = urlsplit("")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UsageError("HF_ENDPOINT is not an address", hint="HF_ENDPOINT=https://… gptcli …")
+        parts = urlsplit(self.endpoint)
         token: str | None = self._library.get_token()
-        if token and parts.scheme == "http" and not _is_loopback(parts.hostname):
+        if token and parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
             self.warnings.append(
                 f"your token is not sent to {parts.netloc}: the connection is not encrypted"
             )
             return None
         return token
+
+
+def _check_endpoint(endpoint: str) -> None:
+    try:
+        parts = urlsplit(endpoint)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError("HF_ENDPOINT is not an address", hint="HF_ENDPOINT=https://… gptcli …")
 
 
 def _is_loopback(host: str) -> bool:
