@@ -82,10 +82,9 @@ class Hub:
     """
 
     def __init__(self, *, sleep: Callable[[float], None] = time.sleep) -> None:
-        self.sleep = sleep
-        self.endpoint = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
-        _check_endpoint(self.endpoint)
+        self.endpoint = _endpoint()  # first: the library reads it too, at import
         self._library = import_library()
+        self.sleep = sleep
         self.warnings: list[str] = []
         self.token = self._token()
         self._api = self._library.HfApi(
@@ -206,7 +205,7 @@ class Hub:
     def _token(self) -> str | None:
         parts = urlsplit(self.endpoint)
         token: str | None = self._library.get_token()
-        if token and parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+        if token and parts.scheme == "http" and not _is_loopback(str(parts.hostname)):
             self.warnings.append(
                 f"your token is not sent to {parts.netloc}: the connection is not encrypted"
             )
@@ -214,13 +213,16 @@ class Hub:
         return token
 
 
-def _check_endpoint(endpoint: str) -> None:
+def _endpoint() -> str:
+    endpoint = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
     try:
         parts = urlsplit(endpoint)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname)
     except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+        is_address = False
+    if not is_address:
         raise UsageError("HF_ENDPOINT is not an address", hint="HF_ENDPOINT=https://… gptcli …")
+    return endpoint
 
 
 def _is_loopback(host: str) -> bool:
