@@ -197,6 +197,52 @@ def test_what_changed_is_taken_with_update_only(
     assert "changed" not in cli("models", "pull", spec).stderr
 
 
+def test_what_may_have_changed_is_not_taken_either(hub: LoopbackHub, cli: Cli, commit: str) -> None:
+    hub.repos[REPO].lfs = False  # git knows no SHA-256
+    first = cli("models", "pull", REPO)
+    hub.commit(REPO, {Q4: NEW})
+
+    again = cli("models", "pull", REPO)
+    updated = cli("models", "pull", REPO, "--update")
+
+    assert (again.status, again.stdout) == (0, first.stdout), again.stderr
+    assert "has changed since" in again.stderr
+    assert Path(updated.stdout.strip()).read_bytes() == NEW
+
+
+def test_of_two_files_of_one_quantization_none_is_taken(hub: LoopbackHub, cli: Cli) -> None:
+    hub.commit(REPO, {f"a/{Q4}": OLD, f"b/{Q4}": NEW})
+    for place in ("a", "b"):
+        assert cli("models", "pull", f"{REPO}:{place}/{Q4}").status == 0
+
+    result = cli("models", "pull", f"{REPO}:q4_k_m")
+
+    assert result.status == 3
+    assert f"2 files for q4_k_m: a/{Q4}, b/{Q4}" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        f'{{"{REPO}": []}}',
+        f'{{"{REPO}": {{"{Q4}": {{"commit": 1, "size": "", "sha256": 3, "date": 4}}}}}}',
+        f'{{"{REPO}": {{"{Q4}": {{"more": 1}}}}}}',
+    ],
+)
+def test_a_damaged_record_is_told(
+    commit: str, hub: LoopbackHub, cli: Cli, home: Path, text: str
+) -> None:
+    (home / "data").mkdir()
+    (home / "data" / "models.lock.json").write_text(text, encoding="utf-8")
+
+    result = cli("models", "pull", REPO)
+
+    assert result.status == 2
+    assert "models.lock.json is damaged" in result.stderr
+
+
 def test_another_revision_may_have_other_files(commit: str, hub: LoopbackHub, cli: Cli) -> None:
     cli("models", "pull", REPO)
     newer = hub.commit(REPO, {Q4: NEW})

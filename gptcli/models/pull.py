@@ -83,6 +83,7 @@ def already_here(wanted: Wanted) -> Pulled | None:
     repo, spec = wanted.ref.repo, wanted.spec
     locked = records.locked_files(repo)
     for commit, models in find_cached(repo, wanted.ref.revision).items():
+        found = []
         for model in models:
             paths = {file.path for file in model.variant.files}
             facts = [locked.get(path) for path in paths]
@@ -101,7 +102,9 @@ def already_here(wanted: Wanted) -> Pulled | None:
                 )
             if same:
                 hashes = {path: locked[path].sha256 for path in paths}
-                return Pulled(model.path, repo, commit, model.variant, hashes, 0)
+                found.append(Pulled(model.path, repo, commit, model.variant, hashes, 0))
+        if found:
+            return found[0] if len(found) == 1 else None
     return None
 
 
@@ -120,7 +123,7 @@ def make_plan(hub: Hub, wanted: Wanted, *, fits: Fits | None = None, update: boo
     choice = _choice(remote, wanted, fits)
     pins = _registry_pins(choice.variant, wanted, update)
     locked = {} if update else records.locked_files(ref.repo)
-    changed = [file for file in choice.variant.files if _differs(file, locked)]
+    changed = [file for file in choice.variant.files if _differs(file, locked, remote.commit)]
     if changed and revision is None:
         first = locked[changed[0].path]
         notes.append(
@@ -213,9 +216,12 @@ def _registry_pins(variant: Variant, wanted: Wanted, update: bool) -> dict[str, 
     return {path: pin.sha256 for path, pin in pinned.items() if pin.sha256}
 
 
-def _differs(file: RepoFile, locked: Mapping[str, records.LockedFile]) -> bool:
+def _differs(file: RepoFile, locked: Mapping[str, records.LockedFile], commit: str) -> bool:
+    """Tell whether a file was pulled before and has changed since, or may have: git tells no SHA-256."""
     known = locked.get(file.path)
-    return known is not None and file.sha256 is not None and known.sha256 != file.sha256
+    if known is None:
+        return False
+    return known.commit != commit if file.sha256 is None else known.sha256 != file.sha256
 
 
 def _received(repo: str, file: RepoFile) -> int:

@@ -33,7 +33,11 @@ def locked_files(repo: str) -> dict[str, LockedFile]:
     """Return what was pulled of a repository, by path. Raises UsageError if the lock file is damaged."""
     files = _read(paths.models_lock_file()).get(repo, {})
     try:
-        return {path: LockedFile(**facts) for path, facts in files.items()}
+        found = {path: LockedFile(**facts) for path, facts in files.items()}
+        for file in found.values():
+            if [type(fact) for fact in asdict(file).values()] != [str, int, str, str]:
+                raise TypeError("a fact of another type")
+        return found
     except (AttributeError, TypeError) as error:
         raise _damaged(paths.models_lock_file()) from error
 
