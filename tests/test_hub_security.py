@@ -110,7 +110,6 @@ def test_nothing_but_the_model_is_asked_for(commit: str, hub: LoopbackHub, cli: 
 
 
 FAILURES = {
-    "403": [Fault(GET, times=ALWAYS, status=403)],
     "404": [Fault(GET, times=ALWAYS, status=404)],
     "416": [Fault(GET, times=ALWAYS, status=416)],
     "503": [Fault(GET), Fault(GET, times=ALWAYS, status=400)],

@@ -14,6 +14,8 @@ import pytest
 from gptcli.errors import NetworkError
 from gptcli.models.cache import part_path, repo_dir
 from gptcli.models.hub.client import Hub
+from gptcli.models.pull import Wanted, carry_out, make_plan
+from gptcli.models.spec import HubRef
 from tests.conftest import COMMAND, Cli
 from tests.hub_server import Fault, LoopbackHub
 from tests.tiny_gguf import gguf_bytes
@@ -23,13 +25,24 @@ Q4, Q8 = "m-Q4_K_M.gguf", "m-Q8_0.gguf"
 SMALL, LARGE = gguf_bytes() + os.urandom(100_000), gguf_bytes() + os.urandom(200_000)
 
 
+class Silence:
+    """Is told how a transfer comes along, and does not care."""
+
+    def progress(self, done: int) -> None: ...
+
+    def checked(self, done: int) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+
 @pytest.fixture
-def snapshot(hub: LoopbackHub, cli: Cli) -> Path:
+def snapshot(hub: LoopbackHub) -> Path:
     """Two quantizations of a model, pulled."""
     hub.commit(REPO, {Q4: SMALL, Q8: LARGE})
-    for name in ("q4_k_m", "q8_0"):
-        path = cli("models", "pull", f"{REPO}:{name}").stdout.strip()
-    return Path(path).parent
+    client, names = Hub(), ("Q4_K_M", "Q8_0")
+    plans = [make_plan(client, Wanted(name, HubRef(REPO, name))) for name in names]
+    pulled = [carry_out(client, plan, lambda *_: Silence()) for plan in plans]
+    return pulled[0].path.parent
 
 
 def test_an_empty_machine(cli: Cli) -> None:
