@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gptcli.models.cache import repo_dir
-from gptcli.models.hub.client import Hub
+from gptcli.models.hub.client import Hub, keep_token_home
 from tests.conftest import STRANGER, TOKEN, Cli, Result
 from tests.hub_server import Fault, LoopbackHub, tree_entry
 from tests.tiny_gguf import gguf_bytes
@@ -177,3 +177,25 @@ def test_rm_does_not_follow_a_link_out_of_the_cache(
     cli("models", "rm", REPO, "-y")
 
     assert outside.read_bytes() == CONTENT
+
+
+def test_the_token_follows_no_link_to_another_origin() -> None:
+    import httpx2
+
+    seen: dict[str, str | None] = {}
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        seen[request.url.host] = request.headers.get("Authorization")
+        return httpx2.Response(200)
+
+    with httpx2.Client(transport=httpx2.MockTransport(answer)) as session:
+        keep_token_home(session, "https://elsewhere.example")
+        keep_token_home(session, "https://hub.example")  # the latest counts
+        for host in ("hub.example", "elsewhere.example", "hub.example.evil.example"):
+            session.get(f"https://{host}/api", headers={"Authorization": "Bearer hf_secret"})
+
+    assert seen == {
+        "hub.example": "Bearer hf_secret",
+        "elsewhere.example": None,
+        "hub.example.evil.example": None,
+    }

@@ -388,3 +388,14 @@ def test_an_endpoint_that_is_none_is_a_usage_error(cli: Cli, endpoint: str) -> N
     result = cli("models", "pull", REPO, env={"HF_ENDPOINT": endpoint})
 
     assert (result.status, "HF_ENDPOINT" in result.stderr) == (2, True)
+
+
+def test_a_revision_that_is_named_is_remembered_apart(hub: LoopbackHub, commit: str, cli: Cli) -> None:
+    newer = hub.commit(REPO, {Q4: NEW})
+
+    first = cli("models", "pull", f"{REPO}:Q4_K_M", "--json").json
+    named = cli("models", "pull", f"{REPO}@{commit}:Q4_K_M", "--json").json
+    again = cli("models", "pull", f"{REPO}:Q4_K_M", "--json").json
+
+    assert (first["revision"], named["revision"], again["revision"]) == (newer, commit, newer)
+    assert again["received_bytes"] == 0

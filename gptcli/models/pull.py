@@ -81,7 +81,7 @@ class Pulled:
 def already_here(wanted: Wanted) -> Pulled | None:
     """Return the model if exactly what is wanted was pulled before, without asking the network."""
     repo, spec = wanted.ref.repo, wanted.spec
-    locked = records.locked_files(repo)
+    locked = records.locked_files(_lock_key(wanted))
     for commit, models in find_cached(repo, wanted.ref.revision).items():
         found = []
         for model in models:
@@ -122,7 +122,7 @@ def make_plan(hub: Hub, wanted: Wanted, *, fits: Fits | None = None, update: boo
         notes.append(f"{ref.repo} is now called {remote.repo}")
     choice = _choice(remote, wanted, fits)
     pins = _registry_pins(choice.variant, wanted, update)
-    locked = {} if update else records.locked_files(ref.repo)
+    locked = {} if update else records.locked_files(_lock_key(wanted))
     changed = [file for file in choice.variant.files if _differs(file, locked, remote.commit)]
     if changed and revision is None:
         first = locked[changed[0].path]
@@ -159,7 +159,9 @@ def carry_out(hub: Hub, plan: Plan, report: Callable[[RepoFile, int], Report]) -
     for file in plan.variant.files:
         fetched = fetch(hub, repo, commit, file, report(file, before), sha256=plan.pins.get(file.path))
         size = fetched.path.stat().st_size
-        records.lock_file(repo, file.path, commit=commit, size=size, sha256=fetched.sha256)
+        records.lock_file(
+            _lock_key(plan.wanted), file.path, commit=commit, size=size, sha256=fetched.sha256
+        )
         before, sent = before + size, sent + fetched.received
         paths.append(fetched.path)
         hashes[file.path] = fetched.sha256
@@ -222,6 +224,10 @@ def _differs(file: RepoFile, locked: Mapping[str, records.LockedFile], commit: s
     if known is None:
         return False
     return known.commit != commit if file.sha256 is None else known.sha256 != file.sha256
+
+
+def _lock_key(wanted: Wanted) -> str:
+    return wanted.ref.repo if wanted.spec is not None else wanted.ref.lock_key
 
 
 def _received(repo: str, file: RepoFile) -> int:

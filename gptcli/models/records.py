@@ -29,9 +29,12 @@ class LockedFile:
     date: str
 
 
-def locked_files(repo: str) -> dict[str, LockedFile]:
-    """Return what was pulled of a repository, by path. Raises UsageError if the lock file is damaged."""
-    files = _read(paths.models_lock_file()).get(repo, {})
+def locked_files(key: str) -> dict[str, LockedFile]:
+    """Return what was pulled of a repository (or of repository@revision), by path.
+
+    Raises UsageError if the lock file is damaged.
+    """
+    files = _read(paths.models_lock_file()).get(key, {})
     try:
         found = {path: LockedFile(**facts) for path, facts in files.items()}
         for file in found.values():
@@ -42,11 +45,11 @@ def locked_files(repo: str) -> dict[str, LockedFile]:
         raise _damaged(paths.models_lock_file()) from error
 
 
-def lock_file(repo: str, path: str, *, commit: str, size: int, sha256: str) -> None:
+def lock_file(key: str, path: str, *, commit: str, size: int, sha256: str) -> None:
     """Remember a file that was pulled and checked. Raises StorageError."""
     with _changing(paths.models_lock_file()) as known:
         entry = LockedFile(commit, size, sha256, today())
-        known.setdefault(repo, {})[path] = asdict(entry)
+        known.setdefault(key, {})[path] = asdict(entry)
 
 
 def is_accepted(license_id: str, repo: str) -> bool:

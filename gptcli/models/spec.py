@@ -36,6 +36,11 @@ class HubRef:
     quantization: str | None = None
     revision: str | None = None
 
+    @property
+    def lock_key(self) -> str:
+        """What the lock file calls it: a revision that the user named is remembered apart."""
+        return f"{self.repo}@{self.revision}" if self.revision else self.repo
+
     def __str__(self) -> str:
         at = f"@{self.revision}" if self.revision else ""
         return f"{self.repo}{at}:{self.quantization}" if self.quantization else self.repo + at

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from gptcli.models.inventory import Entry, inventory
-from gptcli.output.amounts import byte_count
+from gptcli.output.amounts import byte_count, counted
 from gptcli.output.console import Output
 from gptcli.output.tables import print_table
 
@@ -26,7 +26,7 @@ def show_list(params: dict[str, Any], output: Output) -> None:
     used = [n for n in range(len(COLUMNS)) if any(row[n] for row in rows)]
     print_table(output, [COLUMNS[n] for n in used], [[row[n] for n in used] for row in rows])
     total = sum(entry.size for entry in entries)
-    output.status(f"{len(entries)} models, {byte_count(total)}")
+    output.status(f"{counted(len(entries), 'model')}, {byte_count(total)}")
 
 
 def _row(entry: Entry) -> tuple[object, ...]:

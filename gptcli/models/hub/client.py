@@ -87,6 +87,7 @@ class Hub:
         self.sleep = sleep
         self.warnings: list[str] = []
         self.token = self._token()
+        keep_token_home(self._library.utils.get_session(), self.endpoint)
         self._api = self._library.HfApi(
             endpoint=self.endpoint,
             token=self.token or False,
@@ -211,6 +212,25 @@ class Hub:
             )
             return None
         return token
+
+
+class _TokenGuard:
+    """Takes the token out of requests to any other origin than the Hub's: its library follows the links
+    between the pages of a listing wherever they lead.
+    """
+
+    def __init__(self, endpoint: str) -> None:
+        self._origin = _origin(endpoint)
+
+    def __call__(self, request: Any) -> None:
+        if _origin(str(request.url)) != self._origin:
+            request.headers.pop("Authorization", None)
+
+
+def keep_token_home(session: Any, endpoint: str) -> None:
+    """See to it that the library's HTTP client sends the token to the endpoint alone."""
+    others = [hook for hook in session.event_hooks["request"] if not isinstance(hook, _TokenGuard)]
+    session.event_hooks = {**session.event_hooks, "request": [*others, _TokenGuard(endpoint)]}
 
 
 def _endpoint() -> str:
