@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gptcli.engine.devices import probe_gpus
 from gptcli.engine.machine import memory
-from gptcli.errors import GptcliError
+from gptcli.errors import ModelFileError
 from gptcli.models.fit import Gpu, Machine, MemoryNeed, Verdict, estimate, verdict
 from gptcli.models.gguf import GgufHeader, read_remote_header
 from gptcli.models.hub.client import Hub, RemoteRepo
@@ -58,7 +58,7 @@ class Fitting:
         return found is None or found.verdict is Verdict.FITS
 
     def of(self, remote: RemoteRepo, variant: Variant) -> Fit | None:
-        """Return what a variant needs; None if its header cannot be read."""
+        """Return what a variant needs; None if its header says nothing that can be read."""
         header = self._header(remote, variant)
         if header is None:
             return None
@@ -75,6 +75,6 @@ class Fitting:
                 self._headers[key] = read_remote_header(
                     lambda start, end: self._hub.read(location, start, end), first.size, first.path
                 )
-            except GptcliError:
+            except ModelFileError:
                 self._headers[key] = None
         return self._headers[key]
