@@ -39,6 +39,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TERM", "xterm-256color")
     for kind in KINDS:
         monkeypatch.setenv(f"GPTCLI_{kind.upper()}_DIR", str(tmp_path / kind))
+    if "huggingface_hub" in sys.modules:  # its HTTP client belongs to the endpoint of another test
+        import huggingface_hub
+
+        huggingface_hub.close_session()
     return tmp_path
 
 
