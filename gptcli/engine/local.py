@@ -32,7 +32,7 @@ from gptcli.errors import EngineCrashedError, GptcliError
 
 # -P: a file named gptcli.py in the current directory must not be imported.
 WORKER_COMMAND = (sys.executable, "-P", "-c", "from gptcli.engine.worker import main; main()")
-REQUESTS_AHEAD = 16  # sent before they are worked on, so that the worker never waits for the front
+REQUESTS_AHEAD = 64  # sent before they are worked on, so that the worker never waits for the front
 CANCEL_TIMEOUT_S = 2.0
 CLOSE_TIMEOUT_S = 1.0
 INSTRUCTION_CRASHES = tuple(

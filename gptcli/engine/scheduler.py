@@ -1,406 +1,398 @@
-"""Serves requests on one backend: prompts to tokens, tokens to text, cancellation.
+"""Continuous batching: many requests on one model, each step one evaluation for all of them.
 
-Knows nothing of ctypes: the backend is a protocol. Requests are served one after another; what a
-prompt shares with the one before it stays in the KV cache.
+Knows nothing of ctypes: the backend is a protocol. A step evaluates one token of every answer that is
+being written and, with what is left of the step, chunks of the prompts that are still to be read. What
+prompts share is evaluated once: its cells are copied from the sequence that holds it.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
+from gptcli.engine.answers import AnswerText
 from gptcli.engine.api import (
-    Channel,
-    Delta,
     Embed,
     Embedded,
     Event,
     Failed,
     Finished,
-    FinishReason,
     Generate,
-    ModelInfo,
-    Prompt,
     Request,
     RequestId,
     Score,
-    Scored,
     Started,
-    Timings,
     Tokenize,
-    Tokenized,
     TokenLogprob,
     Usage,
 )
-from gptcli.engine.chat_template import ChatTemplate, opens_thinking
-from gptcli.engine.text import StopStream, Utf8Stream
-from gptcli.engine.thinking import MARKERS, ThinkingSplitter
-from gptcli.errors import ContextOverflowError, GptcliError, UsageError
-from gptcli.messages import Conversation, Message
+from gptcli.engine.chat_template import opens_thinking
+from gptcli.engine.prompts import PromptEncoder, Vocabulary, overflow_error
+from gptcli.engine.shared_cache import BRANCHES, SharedCache
+from gptcli.engine.strands import AnyStrand, Branch, GenerateStrand, ScoreStrand, Span
+from gptcli.errors import GptcliError, UsageError
+from gptcli.messages import Conversation
 from gptcli.sampling import OutputConstraint, SamplingParams
 
 ROOM_FOR_ANSWER = 1024  # tokens of the window kept for an answer of unknown length
-CHARACTERS_TO_COUNT = 2_000_000  # longer texts are counted by extrapolation
-CHARACTERS_PER_TOKEN_AT_MOST = 32  # for cutting a huge text down before it is tokenized
-CONTENT_MARK = "\ue000{}\ue001"  # private-use characters: stand for a message's content
+CHUNK_BESIDE_ANSWERS = 128  # prompt tokens a step while answers are written: half a second, not two
+LEAST_CHUNK = 32  # prompt tokens of one request a step, where several wait: fewer would not pay
 
 
 class Aborted(Exception):  # noqa: N818 (an event, not an error)
-    """The evaluation was stopped by `Backend.abort`."""
+    """The evaluation was stopped by `Backend.abort`; the cache is empty now."""
 
 
 class TokenSampler(Protocol):
     """Chooses tokens for one request."""
 
     def accept_prompt(self, tokens: Sequence[int]) -> None: ...
-    def sample(self) -> int: ...
+    def sample(self, row: int) -> int: ...
     def close(self) -> None: ...
 
 
-class Backend(Protocol):
-    """A model in this process. `prefill`, `extend`, `continuation_logprob` and `embed` raise Aborted."""
+class Backend(Vocabulary, Protocol):
+    """A model in this process, with one KV cache for several sequences.
 
-    info: ModelInfo
+    `evaluate` takes at most `batch_tokens` and sets each span's `row`; it and `embed` raise Aborted, and
+    `evaluate` GptcliError, after it has emptied the cache. `copies_parts`: `copy` takes a part of what the
+    source holds, at least mostly. `copy` and `truncate` return False where this model's memory cannot do
+    it; then nothing has changed. `window_asked`: the tokens of a window as the user wants it, or 0.
+    `most_cells`: what the machine's memory allows.
+    """
 
-    def tokenize(self, text: str, *, add_bos: bool, parse_special: bool) -> list[int]: ...
-    def piece(self, token: int) -> bytes: ...
-    def special_piece(self, token: int) -> bytes: ...
-    def is_end(self, token: int) -> bool: ...
-    def bos(self) -> str: ...
-    def eos(self) -> str: ...
-    def is_control(self, token: int) -> bool: ...
-    def reserve(self, tokens: int) -> int: ...
-    def prefill(self, tokens: Sequence[int]) -> int: ...
-    def extend(self, token: int) -> None: ...
+    batch_tokens: int
+    copies_parts: bool
+    window_asked: int
+
+    def open(self, sequences: int, cells: int) -> int: ...
+    def most_cells(self) -> int: ...
+    def evaluate(self, spans: Sequence[Span]) -> None: ...
+    def copy(self, source: int, target: int, length: int, held: int) -> bool: ...
+    def truncate(self, sequence: int, length: int) -> bool: ...
+    def clear(self, sequence: int) -> None: ...
     def sampler(self, sampling: SamplingParams, constraint: OutputConstraint | None) -> TokenSampler: ...
-    def token_logprob(self, token: int, alternatives: int) -> TokenLogprob: ...
-    def continuation_logprob(self, prefix: Sequence[int], continuation: Sequence[int]) -> float: ...
+    def token_logprob(self, token: int, alternatives: int, row: int) -> TokenLogprob: ...
+    def logprobs(self, row: int, tokens: Sequence[int]) -> list[float]: ...
     def embed(self, tokens: Sequence[int]) -> tuple[float, ...]: ...
     def abort(self) -> None: ...
     def resume(self) -> None: ...
 
 
 class Scheduler:
-    """Turns requests into events. `run` belongs to one thread; `cancel` may come from another."""
+    """Turns requests into events. One thread calls `submit` and `step`; any may call `cancel`.
 
-    def __init__(self, backend: Backend) -> None:
+    `parallel`: how many requests are worked on at once.
+    """
+
+    def __init__(self, backend: Backend, parallel: int = 1) -> None:
         self._backend = backend
         self._prompts = PromptEncoder(backend)
-        self._current: RequestId | None = None
+        self._parallel = parallel
+        self._waiting: deque[Request] = deque()
+        self._prepared: deque[AnyStrand] = deque()  # tokenized, in order, not on a sequence yet
+        self._active: list[AnyStrand] = []
         self._cancelled: set[RequestId] = set()
+        self._cache = SharedCache(backend, parallel, self._active)
+
+    # ------------------------------------------------------------------------------------ requests
 
     def expect(self, request_id: RequestId) -> None:
         """Forget a cancellation that came too late for an earlier request of this id."""
         self._cancelled.discard(request_id)
 
+    def submit(self, request: Request) -> None:
+        """Take a request; its events come from `step`."""
+        self._waiting.append(request)
+
     def cancel(self, request_id: RequestId) -> None:
         """Stop a request, running or waiting: it finishes as `cancelled`."""
         self._cancelled.add(request_id)
-        if self._current == request_id:
+        active = list(self._active)
+        if active and all(strand.request.id in self._cancelled for strand in active):
             self._backend.abort()
 
-    def run(self, request: Request) -> Iterator[Event]:
-        """Yield the request's events; the last one is in FINAL_EVENTS."""
-        self._backend.resume()
-        self._current = request.id
-        try:
-            if request.id in self._cancelled:
-                raise Aborted
-            yield from self._serve(request)
-        except Aborted:
-            yield Finished(id=request.id, reason="cancelled", usage=Usage())
-        except GptcliError as error:
-            yield Failed(id=request.id, error=error)
-        finally:
-            self._current = None
-            self._cancelled.discard(request.id)
-
-    def _serve(self, request: Request) -> Iterator[Event]:
-        match request:
-            case Generate():
-                yield from self._generate(request)
-            case Score():
-                yield self._score(request)
-            case Embed():
-                tokens = self._backend.tokenize(request.text, add_bos=True, parse_special=False)
-                vector = self._backend.embed(tokens)
-                usage = Usage(prompt_tokens=len(tokens))
-                yield Embedded(id=request.id, vector=vector, usage=usage)
-            case Tokenize():
-                yield self._tokenize(request)
-
-    # ----------------------------------------------------------------------------------- generate
-
-    def _generate(self, request: Generate) -> Iterator[Event]:
-        backend, limit = self._backend, request.sampling.max_tokens
-        thinking = request.thinking and request.constraint is None
-        text, tokens = self._prompts.encode(request.prompt, thinking=thinking)
-        window = self._open_window(tokens, ROOM_FOR_ANSWER if limit is None else limit)
-        yield Started(id=request.id, prompt_tokens=len(tokens), context_size=window)
-        sampler = backend.sampler(request.sampling, request.constraint)
-        try:
-            started = time.perf_counter()
-            cached = backend.prefill(tokens)
-            sampler.accept_prompt(tokens)
-            prompt_s = time.perf_counter() - started
-            is_chat = isinstance(request.prompt, Conversation) and request.constraint is None
-            output = AnswerText(request, splits=is_chat, open_thinking=is_chat and opens_thinking(text))
-            room = window - len(tokens)
-            count = 0
-            most = room if limit is None else min(limit, room)
-            reason: FinishReason = "length"
-            while count < most:
-                count += 1
-                token = sampler.sample()
-                if backend.is_end(token):
-                    reason = "stop"
-                    break
-                yield from output.feed(self._bytes(token), self._logprob(request, token))
-                if output.stopped:
-                    reason = "stop"
-                    break
-                if count == most:
-                    break
-                if not self._extend(request, token):
-                    reason = "cancelled"
-                    break
-            yield from output.flush()
-            generate_s = time.perf_counter() - started - prompt_s
-        finally:
-            sampler.close()
-        yield Finished(
-            id=request.id,
-            reason=reason,
-            usage=Usage(prompt_tokens=len(tokens), cached_tokens=cached, completion_tokens=count),
-            timings=Timings(prompt_s=prompt_s, generate_s=generate_s),
-        )
-
-    def _extend(self, request: Generate, token: int) -> bool:
-        """Evaluate a token; False when the request was cancelled."""
-        if request.id in self._cancelled:
-            return False
-        try:
-            self._backend.extend(token)
-        except Aborted:
-            return False
-        return True
-
-    def _open_window(self, tokens: Sequence[int], room: int) -> int:
-        if not tokens:
-            raise UsageError("the prompt is empty")
-        window = self._backend.reserve(len(tokens) + room)
-        if len(tokens) >= window:
-            raise overflow_error(len(tokens), window, self._backend.info.context_length)
-        return window
-
-    def _bytes(self, token: int) -> bytes:
-        shown = self._backend.piece(token)
-        if shown:
-            return shown
-        # Control tokens are not text, except those that say where the thinking begins and ends.
-        special = self._backend.special_piece(token)
-        return special if special.decode("utf-8", "replace") in MARKERS else b""
-
-    def _logprob(self, request: Generate, token: int) -> TokenLogprob | None:
-        if request.logprobs is None:
-            return None
-        return self._backend.token_logprob(token, request.logprobs)
-
-    # ----------------------------------------------------------------------- score, tokenize
-
-    def _score(self, request: Score) -> Scored:
-        prefix, continuations = self._prompts.encode_continuations(request)
-        longest = max((len(tokens) for tokens in continuations), default=0)
-        self._open_window(prefix, longest)
-        logprobs = tuple(self._backend.continuation_logprob(prefix, tokens) for tokens in continuations)
-        counts = tuple(len(tokens) for tokens in continuations)
-        usage = Usage(prompt_tokens=len(prefix), completion_tokens=sum(counts))
-        return Scored(id=request.id, logprobs=logprobs, token_counts=counts, usage=usage)
-
-    def _tokenize(self, request: Tokenize) -> Tokenized:
-        text, tokens, count = self._prompts.encode_for_count(request)
-        if request.limit is None or len(tokens) <= request.limit:
-            return Tokenized(id=request.id, text=text, token_count=count, kept_tokens=len(tokens))
-        limit = request.limit
-        tail = {"head": 0, "tail": limit, "middle": limit // 2}[request.keep]
-        head = limit - tail
-        parts = [tokens[:head], tokens[len(tokens) - tail :]]
-        shown = ["".join(self._decoded(part)).strip() for part in parts if part]
-        return Tokenized(id=request.id, text="\n[…]\n".join(shown), token_count=count, kept_tokens=limit)
-
-    def _decoded(self, tokens: Sequence[int]) -> Iterator[str]:
-        stream = Utf8Stream()
-        for token in tokens:
-            yield stream.feed(self._backend.piece(token))
-        yield stream.flush()
-
-
-class AnswerText:
-    """From one request's tokens to its deltas: whole characters, thinking apart, stops cut off."""
-
-    def __init__(self, request: Generate, *, splits: bool, open_thinking: bool) -> None:
-        self._id = request.id
-        self._utf8 = Utf8Stream()
-        self._splitter = ThinkingSplitter(open=open_thinking) if splits else None
-        self._stops = StopStream(request.stop)
-        self._logprobs: list[TokenLogprob] = []
+    @property
+    def has_work(self) -> bool:
+        return bool(self._waiting or self._prepared or self._active)
 
     @property
-    def stopped(self) -> bool:
-        return self._stops.stopped
+    def has_room(self) -> bool:
+        """Whether another request would be worked on soon."""
+        return len(self._waiting) + len(self._prepared) < self._parallel
 
-    def feed(self, data: bytes, logprob: TokenLogprob | None) -> Iterator[Delta]:
-        if logprob is not None:
-            self._logprobs.append(logprob)
-        text = self._utf8.feed(data)
-        if text:
-            yield from self._split(text)
+    def run(self, requests: Iterable[Request]) -> Iterator[Event]:
+        """Yield the events of requests that are taken as there is room, in this thread."""
+        source = iter(requests)
+        is_exhausted = False
+        while self.has_work or not is_exhausted:
+            while self.has_room and not is_exhausted:
+                request = next(source, None)
+                is_exhausted = request is None
+                if request is not None:
+                    self.submit(request)
+            yield from self.step()
 
-    def flush(self) -> Iterator[Delta]:
-        yield from self._split(self._utf8.flush())
-        rest = self._splitter.flush() if self._splitter is not None else []
-        for channel, piece in rest:
-            yield from self._emit(channel, piece)
-        if not self.stopped:
-            yield from self._delta("answer", self._stops.flush())
+    def step(self) -> list[Event]:
+        """Return what one evaluation brings, for all requests that take part in it."""
+        return list(self._step())
 
-    def _split(self, text: str) -> Iterator[Delta]:
-        pieces: list[tuple[Channel, str]] = (
-            [("answer", text)] if self._splitter is None else self._splitter.feed(text)
-        )
-        for channel, piece in pieces:
-            yield from self._emit(channel, piece)
-
-    def _emit(self, channel: Channel, piece: str) -> Iterator[Delta]:
-        yield from self._delta(channel, self._stops.feed(piece) if channel == "answer" else piece)
-
-    def _delta(self, channel: Channel, text: str) -> Iterator[Delta]:
-        if text:
-            logprobs, self._logprobs = tuple(self._logprobs), []
-            yield Delta(id=self._id, text=text, channel=channel, logprobs=logprobs)
-
-
-class PromptEncoder:
-    """Turns prompts into tokens. What a message says can never become a control token."""
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-        self._template: ChatTemplate | None = None
-
-    def encode(self, prompt: Prompt, *, thinking: bool = True) -> tuple[str, list[int]]:
-        """Return the prompt's text as the model sees it, and its tokens.
-
-        Raises UsageError for a conversation with a model that has no chat template, ModelFileError
-        for a template that fails, ContextOverflowError for a text too long to be worth tokenizing.
-        """
-        if isinstance(prompt, str):
-            self._check_length(prompt)
-            return prompt, self._tokens(prompt)
-        text = self._render(prompt, thinking)
-        self._check_length(text)
-        if any(self._has_control_token(message.content) for message in prompt.messages):
-            return text, self._encode_guarded(prompt, thinking)
-        return text, self._tokens(text)
-
-    def encode_for_count(self, request: Tokenize) -> tuple[str, list[int], int]:
-        """Return a prompt's text, its tokens, and their number in the whole prompt.
-
-        A text far too long for the request's limit is cut to what may be kept before it is
-        tokenized; its number of tokens is then an estimate from the part.
-        """
-        text = request.prompt
-        if isinstance(text, Conversation):
-            shown, tokens = self.encode(text, thinking=request.thinking)
-            return shown, tokens, len(tokens)
-        most = (request.limit or 0) * CHARACTERS_PER_TOKEN_AT_MOST
-        if request.limit is None or len(text) <= max(CHARACTERS_TO_COUNT, 2 * most):
-            tokens = self._tokens(text)
-            return text, tokens, len(tokens)
-        part = text[:most] + text[-most:]
-        tokens = self._tokens(part)
-        return part, tokens, len(tokens) * len(text) // len(part)
-
-    def encode_continuations(self, request: Score) -> tuple[list[int], list[list[int]]]:
-        """Return the prefix's tokens and each continuation's.
-
-        As lm-evaluation-harness does: white space at the prefix's end goes to the continuations,
-        and prefix and continuation are tokenized together, since " positive" is one token.
-        """
-        text, _ = self.encode(request.prefix)
-        kept = text.rstrip() or text
-        moved = text[len(kept) :]
-        prefix = self._tokens(kept)
-        continuations = []
-        for continuation in request.continuations:
-            whole = self._tokens(kept + moved + continuation)
-            if len(whole) <= len(prefix):
-                raise UsageError(f"{continuation!r} adds no token to the prefix, so it has no score")
-            continuations.append(whole[len(prefix) :])
-        return prefix, continuations
-
-    def _render(self, prompt: Conversation, thinking: bool) -> str:
-        source = self._backend.info.chat_template
-        if source is None:
-            raise UsageError("this model has no chat template: it is a base model", hint="--raw")
-        if self._template is None:
-            self._template = ChatTemplate(source, self._backend.bos(), self._backend.eos())
-        return self._template.render(prompt, thinking=thinking)
-
-    def _tokens(self, text: str) -> list[int]:
-        # A template writes BOS itself; twice would be wrong.
-        bos = self._backend.bos()
-        add_bos = not (bos and text.startswith(bos))
-        return self._backend.tokenize(text, add_bos=add_bos, parse_special=True)
-
-    def _encode_guarded(self, prompt: Conversation, thinking: bool) -> list[int]:
-        marked = Conversation(
-            tuple(
-                Message(message.role, CONTENT_MARK.format(n))
-                for n, message in enumerate(prompt.messages)
-            )
-        )
-        rest = self._render(marked, thinking)
-        tokens: list[int] = []
-        for n, message in enumerate(prompt.messages):
-            before, mark, rest = rest.partition(CONTENT_MARK.format(n))
-            if not mark:
-                raise UsageError("the text contains control tokens of this model", hint="--raw")
-            tokens += self._part(before, is_first=not tokens)
-            tokens += self._backend.tokenize(message.content, add_bos=False, parse_special=False)
-        return tokens + self._part(rest, is_first=not tokens)
-
-    def _part(self, text: str, *, is_first: bool) -> list[int]:
-        if is_first:
-            return self._tokens(text)
-        return self._backend.tokenize(text, add_bos=False, parse_special=True)
-
-    def _has_control_token(self, text: str) -> bool:
-        tokens = self._backend.tokenize(text, add_bos=False, parse_special=True)
-        return any(self._backend.is_control(token) for token in tokens)
-
-    def _check_length(self, text: str) -> None:
-        info = self._backend.info
-        if len(text) <= CHARACTERS_TO_COUNT:
+    def _step(self) -> Iterator[Event]:
+        self._backend.resume()
+        yield from self._end_cancelled()
+        yield from self._prepare()
+        yield from self._admit()
+        spans, branches = self._plan()
+        if not spans:
             return
-        sample = self._backend.tokenize(text[:CHARACTERS_TO_COUNT], add_bos=False, parse_special=False)
-        if len(sample) >= info.context_limit:
-            estimate = len(sample) * len(text) // CHARACTERS_TO_COUNT // 1000 * 1000
-            raise overflow_error(estimate, info.context_limit, info.context_length, about=True)
+        try:
+            self._backend.evaluate(spans)
+        except Aborted:
+            self._lose_cache()
+            return
+        except GptcliError as error:
+            self._lose_cache()
+            yield from self._fail_active(error)
+            return
+        yield from self._take(spans, branches)
 
+    # ----------------------------------------------------------------------------------- preparing
 
-def overflow_error(
-    prompt_tokens: int, window: int, trained: int, *, about: bool = False
-) -> ContextOverflowError:
-    """Return the error that names both token counts and what can be done."""
-    count = f"about {prompt_tokens:,}" if about else f"{prompt_tokens:,}"
-    larger = next((size for size in (1 << n for n in range(9, 31)) if size > prompt_tokens), 0)
-    hint = "--overflow head, tail or middle keeps a part of the text"
-    if window < trained and larger <= trained:
-        hint = f"--ctx-size {larger}, or {hint}"
-    return ContextOverflowError(
-        f"the prompt has {count} tokens, and the context window holds {window:,}",
-        hint=hint,
-        prompt_tokens=prompt_tokens,
-        context_size=window,
-    )
+    def _prepare(self) -> Iterator[Event]:
+        """Tokenize what will be worked on next; answer at once what needs no place in the cache."""
+        while self._waiting and len(self._prepared) < self._parallel:
+            request = self._waiting.popleft()
+            try:
+                match request:
+                    case Generate():
+                        self._prepared.append(self._generate_strand(request))
+                    case Score():
+                        strand = self._score_strand(request)
+                        if strand.continuations:
+                            self._prepared.append(strand)
+                        else:
+                            yield from strand.finish()
+                    case Embed():
+                        yield self._embed(request)
+                    case Tokenize():
+                        yield self._prompts.tokenized(request)
+            except Aborted:
+                yield Finished(id=request.id, reason="cancelled", usage=Usage())
+            except GptcliError as error:
+                yield Failed(id=request.id, error=error)
+
+    def _generate_strand(self, request: Generate) -> GenerateStrand:
+        limit = request.sampling.max_tokens
+        thinking = request.thinking and request.constraint is None
+        text, tokens = self._prompts.encode(request.prompt, thinking=thinking)
+        self._check(tokens)
+        is_chat = isinstance(request.prompt, Conversation) and request.constraint is None
+        window = self._backend.info.context_limit
+        room = min(ROOM_FOR_ANSWER if limit is None else limit, window - len(tokens))
+        return GenerateStrand(
+            request=request,
+            tokens=list(tokens),
+            prompt_tokens=len(tokens),
+            room=room,
+            limit=None if limit is None else room,
+            sampler=self._backend.sampler(request.sampling, request.constraint),
+            output=AnswerText(request, splits=is_chat, open_thinking=is_chat and opens_thinking(text)),
+        )
+
+    def _score_strand(self, request: Score) -> ScoreStrand:
+        prefix, continuations = self._prompts.encode_continuations(request)
+        self._check(prefix)
+        lengths = sorted((len(tokens) for tokens in continuations), reverse=True)
+        if lengths:
+            self._check(range(len(prefix) + lengths[0] - 1))
+        return ScoreStrand(
+            request=request,
+            tokens=prefix,
+            prompt_tokens=len(prefix),
+            room=sum(lengths[:BRANCHES]),
+            continuations=continuations,
+        )
+
+    def _embed(self, request: Embed) -> Embedded:
+        tokens = self._backend.tokenize(request.text, add_bos=True, parse_special=False)
+        vector = self._backend.embed(tokens)
+        return Embedded(id=request.id, vector=vector, usage=Usage(prompt_tokens=len(tokens)))
+
+    def _check(self, tokens: Sequence[int]) -> None:
+        info = self._backend.info
+        if not tokens:
+            raise UsageError("the prompt is empty")
+        if len(tokens) >= info.context_limit:
+            raise overflow_error(len(tokens), info.context_limit, info.context_length)
+
+    # ----------------------------------------------------------------------------------- admission
+
+    def _admit(self) -> Iterator[Event]:
+        """Give sequences to the next requests, in order, as there is room in the cache."""
+        while self._prepared:
+            strand = self._prepared[0]
+            if not self._active and not self._cache.fits_empty(self._prepared):
+                try:
+                    self._cache.open(self._prepared)
+                except GptcliError as error:
+                    self._prepared.popleft().close()
+                    yield Failed(id=strand.request.id, error=error)
+                    continue
+            free = [n for n in range(self._cache.slots) if all(s.sequence != n for s in self._active)]
+            if not free or self._cache.must_drain or not self._cache.place(strand, free):
+                return
+            self._prepared.popleft()
+            yield Started(
+                id=strand.request.id,
+                prompt_tokens=strand.prompt_tokens,
+                context_size=min(self._cache.cells, self._backend.info.context_limit),
+            )
+
+    # -------------------------------------------------------------------------------------- a step
+
+    def _plan(self) -> tuple[list[Span], list[tuple[ScoreStrand, Branch, Span]]]:
+        """Return what this step evaluates: a token of each answer, branches, then chunks of prompts."""
+        self._cache.end_waits()
+        budget = self._backend.batch_tokens
+        spans = [strand.span(1) for strand in self._active if strand.is_writing]
+        budget -= len(spans)
+        branches = self._plan_branches(budget)
+        budget -= sum(len(span.tokens) for _, _, span in branches)
+        reading = [s for s in self._active if s.left and not s.is_writing and s.waits_for is None]
+        if spans:
+            budget = min(budget, CHUNK_BESIDE_ANSWERS)
+        for n, strand in enumerate(reading):
+            share = max(LEAST_CHUNK, budget // (len(reading) - n))
+            span = strand.span(min(share, budget))
+            if not span.tokens:
+                break
+            spans.append(span)
+            budget -= len(span.tokens)
+        return spans + [span for _, _, span in branches], branches
+
+    def _plan_branches(self, budget: int) -> list[tuple[ScoreStrand, Branch, Span]]:
+        planned: list[tuple[ScoreStrand, Branch, Span]] = []
+        scratch = (
+            range(self._cache.slots + 1, self._cache.slots + 1 + BRANCHES)
+            if self._cache.slots > 1
+            else range(0)
+        )
+        strands = [s for s in self._active if isinstance(s, ScoreStrand) and s.branches and not s.left]
+        taken = {branch.sequence for strand in strands for branch in strand.branches}
+        for strand in strands:
+            for branch in strand.branches if scratch else strand.branches[:1]:
+                if branch.sequence < 0 and not self._begin_branch(strand, branch, scratch, taken):
+                    break
+                if budget < 1:
+                    return planned
+                span = branch.span(strand.evaluated, budget)
+                budget -= len(span.tokens)
+                planned.append((strand, branch, span))
+        return planned
+
+    def _begin_branch(
+        self, strand: ScoreStrand, branch: Branch, scratch: Sequence[int], taken: set[int]
+    ) -> bool:
+        """Give a branch a sequence that holds its prefix; without scratch sequences the strand's own."""
+        if not scratch:
+            branch.sequence = strand.sequence
+            return True
+        free = next((n for n in scratch if n not in taken), None)
+        if free is None:
+            return False
+        if self._cache.fork(strand.sequence, free):
+            branch.sequence = free
+            taken.add(free)
+            return True
+        return False
+
+    def _take(
+        self, spans: Sequence[Span], branches: Sequence[tuple[ScoreStrand, Branch, Span]]
+    ) -> Iterator[Event]:
+        """Book what was evaluated, and pass the logits on."""
+        by_sequence = {strand.sequence: strand for strand in self._active}
+        of_branches = {id(span) for _, _, span in branches}
+        for span in spans:
+            self._cache.ledger.extend(span.sequence, span.tokens)
+        for strand, branch, span in branches:
+            strand.take_branch(self._backend, branch, span)
+            if branch.is_over:
+                self._leave_branch(strand, branch)
+        for span in spans:
+            if id(span) in of_branches:
+                continue
+            strand_ = by_sequence[span.sequence]
+            strand_.evaluated += len(span.tokens)
+            if strand_.evaluated == strand_.mark:
+                self._cache.hold(strand_)
+            if span.is_end:
+                yield from self._take_logits(strand_, span.last_row)
+        for strand in [s for s in self._active if isinstance(s, ScoreStrand) and s.is_over]:
+            yield from self._end(strand)
+
+    def _take_logits(self, strand: AnyStrand, row: int) -> Iterator[Event]:
+        if isinstance(strand, ScoreStrand):
+            strand.take_logits(self._backend, row)
+        else:
+            yield from strand.take_logits(self._backend, row)
+            if strand.is_over or not self._has_cell(strand):
+                yield from self._end(strand)
+
+    def _has_cell(self, strand: GenerateStrand) -> bool:
+        """Tell whether the next token of an answer has a place; one without a limit may take more."""
+        if len(strand.tokens) >= min(self._cache.cells, self._backend.info.context_limit):
+            return False
+        if strand.room >= 0 or self._cache.ledger.used + len(self._active) < self._cache.cells:
+            return True
+        return self._cache.make_room(1, keep={strand.sequence})
+
+    def _leave_branch(self, strand: ScoreStrand, branch: Branch) -> None:
+        if branch.sequence != strand.sequence:
+            self._cache.clear(branch.sequence)
+        elif not self._cache.truncate(strand.sequence, len(strand.tokens)):
+            self._cache.clear(strand.sequence)
+            strand.evaluated, strand.mark = 0, None  # once more, for the next branch
+
+    # ---------------------------------------------------------------------------------------- ends
+
+    def _end(self, strand: AnyStrand) -> Iterator[Event]:
+        self._active.remove(strand)
+        self._cancelled.discard(strand.request.id)
+        yield from strand.finish()
+
+    def _end_cancelled(self) -> Iterator[Event]:
+        cancelled = set(self._cancelled)
+        if not cancelled:
+            return
+        for strand in [s for s in self._active if s.request.id in cancelled]:
+            strand.is_cancelled = True
+            for branch in strand.branches if isinstance(strand, ScoreStrand) else ():
+                if branch.sequence not in (-1, strand.sequence):
+                    self._cache.clear(branch.sequence)
+            yield from self._end(strand)
+        for strand in [s for s in self._prepared if s.request.id in cancelled]:
+            self._prepared.remove(strand)
+            strand.close()
+            yield self._never_begun(strand.request)
+        for request in [r for r in self._waiting if r.id in cancelled]:
+            self._waiting.remove(request)
+            yield self._never_begun(request)
+
+    def _never_begun(self, request: Request) -> Finished:
+        self._cancelled.discard(request.id)
+        return Finished(id=request.id, reason="cancelled", usage=Usage())
+
+    def _fail_active(self, error: GptcliError) -> Iterator[Event]:
+        for strand in list(self._active):
+            self._active.remove(strand)
+            strand.close()
+            yield Failed(id=strand.request.id, error=error)
+
+    def _lose_cache(self) -> None:
+        """Begin all requests again that are not over: the cache is empty."""
+        self._cache.ledger.clear()
+        for strand in self._active:
+            strand.evaluated, strand.mark, strand.waits_for = 0, None, None
+            if isinstance(strand, ScoreStrand):
+                strand.begin_branches_again()

@@ -25,6 +25,7 @@ from gptcli.engine.scheduler import Scheduler
 from gptcli.errors import GptcliError
 
 TEXT_EVERY_S = 0.05
+PARALLEL = 32  # decoding is bound by memory: 32 answers together come 5 times as fast as one
 ANSWERS = (Delta, Scored, Embedded, Finished)  # the model was evaluated, and did not crash
 
 
@@ -41,16 +42,20 @@ def main() -> None:
         backend = LlamaBackend(load.settings, extra_buffers=extra_buffers)
     except GptcliError as error:
         events.send(Failed(id=0, error=error))
+        events.flush_when_due(is_idle=True)
         return
     events.send(wire.Ready(model=backend.info, extra_buffers=extra_buffers))
-    inbox.scheduler = scheduler = Scheduler(backend)
+    events.flush_when_due(is_idle=True)
+    inbox.scheduler = scheduler = Scheduler(backend, parallel=load.settings.parallel or PARALLEL)
     on_first_answer = memory.remember if load.extra_buffers is False else None
     while True:
-        for event in scheduler.run(inbox.requests.get()):
+        inbox.pass_on(scheduler)
+        for event in scheduler.step():
             events.send(event)
             if on_first_answer is not None and isinstance(event, ANSWERS):
                 on_first_answer()
                 on_first_answer = None
+        events.flush_when_due(is_idle=not scheduler.has_work)
 
 
 class Outbox:
@@ -63,16 +68,20 @@ class Outbox:
     def __init__(self, pipe: BinaryIO) -> None:
         self._pipe = pipe
         self._held = b""
+        self._is_urgent = False
         self._sent_at = 0.0
 
     def send(self, event: object) -> None:
         self._held += wire.dumps(event)
+        self._is_urgent |= not isinstance(event, Delta)
+
+    def flush_when_due(self, *, is_idle: bool) -> None:
+        """Send what is held, unless it is text and other text was sent a moment ago."""
         now = time.monotonic()
-        if isinstance(event, Delta) and now - self._sent_at < TEXT_EVERY_S:
-            return
-        self._pipe.write(self._held)
-        self._pipe.flush()
-        self._held, self._sent_at = b"", now
+        if self._held and (self._is_urgent or is_idle or now - self._sent_at >= TEXT_EVERY_S):
+            self._pipe.write(self._held)
+            self._pipe.flush()
+            self._held, self._sent_at, self._is_urgent = b"", now, False
 
 
 class Inbox:
@@ -87,6 +96,16 @@ class Inbox:
 
     def start(self) -> None:
         threading.Thread(target=self._read, daemon=True).start()
+
+    def pass_on(self, scheduler: Scheduler) -> None:
+        """Give the scheduler what has come; wait for it if there is nothing to do. Input is never waited
+        for to fill a batch.
+        """
+        while True:
+            try:
+                scheduler.submit(self.requests.get(block=not scheduler.has_work))
+            except queue.Empty:
+                return
 
     def _read(self) -> None:
         for line in self._lines:

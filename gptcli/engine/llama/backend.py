@@ -1,4 +1,4 @@
-"""A model with its context: evaluation, KV cache, sampling, scores and embeddings of one sequence."""
+"""A model with its context: evaluation and KV cache of several sequences, sampling, embeddings."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import Any
 
 from gptcli.engine.api import EngineSettings, TokenLogprob
 from gptcli.engine.llama.devices import kv_bytes_per_token
-from gptcli.engine.llama.model import DEFAULT_WINDOW, LlamaModel
-from gptcli.engine.llama.sampler import Sampler, logits_row
+from gptcli.engine.llama.model import LlamaModel
+from gptcli.engine.llama.sampler import Logits, Sampler
 from gptcli.engine.machine import memory
 from gptcli.engine.scheduler import Aborted
+from gptcli.engine.strands import Span
 from gptcli.errors import ContextOverflowError, GptcliError, MemoryFitError
 from gptcli.sampling import OutputConstraint, SamplingParams
 
 BATCH_TOKENS = 512  # tokens evaluated in one call: also how often a long prompt can be stopped on a GPU
+SMALLEST_CACHE = 512  # tokens
 EMBED_TOKENS = 2048  # the longest text to embed: pooling wants it in one batch
 
 
@@ -26,15 +28,20 @@ class LlamaBackend(LlamaModel):
 
     def __init__(self, settings: EngineSettings, *, extra_buffers: bool = True) -> None:
         super().__init__(settings, extra_buffers=extra_buffers)
-        self._window_asked = settings.ctx_size
+        self.window_asked = settings.ctx_size
         self._context: Any = None
         self._memory: Any = None
         self._embedder: Any = None
         self.window = 0
-        self._tokens: list[int] = []  # what the KV cache holds
+        self.batch_tokens = BATCH_TOKENS
         self._batch = self._lib.llama_batch_init(BATCH_TOKENS, 0, 1)
-        self._prefix: tuple[int, ...] = ()
-        self._prefix_logits: Any = None
+        self._sliding = self._lib.llama_model_n_swa(self._model)
+        # A recurrent state holds all tokens before it at once: a part of them cannot be taken away.
+        self.copies_parts = not (
+            self._lib.llama_model_is_recurrent(self._model)
+            or self._lib.llama_model_is_hybrid(self._model)
+        )
+        self._logits = Logits(self._lib, lambda: self._context, self.vocab_size)
         self._init_abort()
 
     def close(self) -> None:
@@ -46,31 +53,33 @@ class LlamaBackend(LlamaModel):
 
     # ------------------------------------------------------------------------------------ context
 
-    def reserve(self, tokens: int) -> int:
-        """Make the context window hold `tokens`, if the model can; return the window's size.
+    def open(self, sequences: int, cells: int) -> int:
+        """Open a context for so many sequences that share so many cells; return how many there are.
 
         Raises MemoryFitError when the KV cache does not fit.
         """
-        limit = self.info.context_limit
-        wanted = min(limit, self._window_asked or max(DEFAULT_WINDOW, 1 << (tokens - 1).bit_length()))
-        if self._context is not None and self.window >= wanted:
-            return self.window
         if self._context is not None:
             self._lib.llama_free(self._context)
             self._context = None
-        self._context = self._open_context(wanted)
+        self._context = self._open_context(cells, sequences=sequences)
         self._memory = self._lib.llama_get_memory(self._context)
-        self.window = min(limit, self._lib.llama_n_ctx(self._context))
-        self._tokens = []
+        self.window = min(cells, self._lib.llama_n_ctx(self._context))
         return self.window
 
-    def _open_context(self, window: int, *, embeddings: bool = False) -> Any:
+    def most_cells(self) -> int:
+        """Return the tokens that half of the free memory holds."""
+        per_token, found = kv_bytes_per_token(self._lib, self._model), memory()
+        free = found.available if found is not None else 1 << 33
+        return max(SMALLEST_CACHE, free // 2 // max(1, per_token))
+
+    def _open_context(self, window: int, *, sequences: int = 1, embeddings: bool = False) -> Any:
         lib = self._lib
         self._check_memory(window)
         params = lib.llama_context_default_params()
         params.n_ctx = window
         params.n_batch = params.n_ubatch = window if embeddings else BATCH_TOKENS
-        params.n_seq_max = 1
+        params.n_seq_max = sequences
+        params.kv_unified = True  # a prefix is shared, and a long text may have what others leave
         params.swa_full = False
         params.n_threads = params.n_threads_batch = self._threads
         params.abort_callback = self._abort_callback
@@ -115,74 +124,80 @@ class LlamaBackend(LlamaModel):
         """Allow evaluations again after `abort`."""
         self._abort_flag[0] = b"\x00"
 
-    def prefill(self, tokens: Sequence[int]) -> int:
-        """Bring the KV cache to hold exactly `tokens`, with logits of the last; return how many it
-        held already. Raises Aborted.
+    # ------------------------------------------------------------------------------------- memory
+
+    def evaluate(self, spans: Sequence[Span]) -> None:
+        """Evaluate the spans in one call, at most `batch_tokens` in all, and set their rows.
+
+        Raises Aborted, or GptcliError; the cache is empty then.
         """
-        cached = self._reuse(tokens)
-        for start in range(cached, len(tokens), BATCH_TOKENS):
-            chunk = tokens[start : start + BATCH_TOKENS]
-            is_last = start + len(chunk) == len(tokens)
-            self._decode(chunk, output=[is_last and n == len(chunk) - 1 for n in range(len(chunk))])
-        return cached
-
-    def extend(self, token: int) -> None:
-        """Evaluate one more token. Raises Aborted."""
-        self._decode((token,), output=(True,))
-
-    def _reuse(self, tokens: Sequence[int]) -> int:
-        common = 0
-        # The last token is always evaluated: its logits are wanted.
-        for held, wanted in zip(self._tokens, tokens[:-1], strict=False):
-            if held != wanted:
-                break
-            common += 1
-        if common == len(self._tokens) or self._truncate(common):
-            return common
-        self._lib.llama_memory_clear(self._memory, True)
-        self._tokens = []
-        return 0
-
-    def _truncate(self, length: int) -> bool:
-        """Drop the KV cache behind `length` tokens; False if this model's memory cannot."""
-        if not self._lib.llama_memory_seq_rm(self._memory, 0, length, -1):
-            return False
-        # A sliding-window cache may have forgotten what the tokens before `length` still look at.
-        sliding = self._lib.llama_model_n_swa(self._model)
-        if sliding > 0 and length > 0:
-            oldest = self._lib.llama_memory_seq_pos_min(self._memory, 0)
-            if oldest < 0 or oldest > max(0, length - sliding):
-                return False
-        del self._tokens[length:]
-        return True
-
-    def _decode(self, tokens: Sequence[int], output: Sequence[bool]) -> None:
-        _fill(self._batch, tokens, len(self._tokens), output)
-        status = self._lib.llama_decode(self._context, self._batch)
+        batch, n = self._batch, 0
+        for span in spans:
+            span.row = n
+            last = len(span.tokens) - 1
+            for offset, token in enumerate(span.tokens):
+                batch.token[n] = token
+                batch.pos[n] = span.start + offset
+                batch.n_seq_id[n] = 1
+                batch.seq_id[n][0] = span.sequence
+                batch.logits[n] = span.all_rows or (span.is_end and offset == last)
+                n += 1
+        batch.n_tokens = n
+        status = self._lib.llama_decode(self._context, batch)
         if status != 0:
             self._lib.llama_memory_clear(self._memory, True)
-            self._tokens = []
             if status == 2:
                 raise Aborted
             raise GptcliError(f"llama.cpp could not evaluate the text (llama_decode: {status})")
-        self._tokens.extend(tokens)
+
+    def copy(self, source: int, target: int, length: int, held: int) -> bool:
+        """Give the empty sequence `target` the first `length` of the `held` tokens of `source`.
+
+        False if this model's memory cannot: a recurrent state is copied only whole, and a sliding window
+        may have forgotten what the tokens behind `length` still look at.
+        """
+        if length != held and not (self.copies_parts and self._reaches_back(source, length)):
+            return False
+        end = -1 if length == held else length
+        self._lib.llama_memory_seq_cp(self._memory, source, target, 0 if end >= 0 else -1, end)
+        return True
+
+    def truncate(self, sequence: int, length: int) -> bool:
+        """Drop what a sequence holds behind `length` tokens; False if this model's memory cannot."""
+        if not (self.copies_parts and self._reaches_back(sequence, length)):
+            return False
+        return bool(self._lib.llama_memory_seq_rm(self._memory, sequence, length, -1))
+
+    def clear(self, sequence: int) -> None:
+        """Drop all that a sequence holds."""
+        self._lib.llama_memory_seq_rm(self._memory, sequence, -1, -1)
+
+    def _reaches_back(self, sequence: int, length: int) -> bool:
+        """Tell whether the sequence's memory has all that a token at `length` looks at."""
+        if self._sliding <= 0 or not length:
+            return True
+        oldest = self._lib.llama_memory_seq_pos_min(self._memory, sequence)
+        return bool(0 <= oldest <= max(0, length - self._sliding))
 
     # ----------------------------------------------------------------------------------- sampling
 
     def sampler(self, sampling: SamplingParams, constraint: OutputConstraint | None) -> Sampler:
         """Return llama.cpp's sampler chain for these parameters, in llama.cpp's order."""
         filled = sampling.with_defaults(self.info.sampling)
-        return Sampler(self._lib, self._vocab, self._context, self.window, filled, constraint)
+        window = min(self.info.context_limit, self.window or self.info.context_limit)
+        return Sampler(self._lib, self._vocab, self._logits, window, filled, constraint)
 
-    def logits(self, output: int = -1) -> Any:
-        """Return an output row's logits, float32 x vocab_size, valid until the next evaluation."""
-        return logits_row(self._lib, self._context, output, self.vocab_size)
+    def logprobs(self, row: int, tokens: Sequence[int]) -> list[float]:
+        """Return log P of each token, in nats, at an output row."""
+        logits = self._logits.row(row)
+        log_total = _log_sum_exp(logits)
+        return [float(logits[token]) - log_total for token in tokens]
 
-    def token_logprob(self, token: int, alternatives: int) -> TokenLogprob:
-        """Return log P(token) at the last position, before any sampler, with the most likely others."""
+    def token_logprob(self, token: int, alternatives: int, row: int) -> TokenLogprob:
+        """Return log P(token) at a row, before any sampler, with the most likely others."""
         import numpy as np
 
-        logits = self.logits()
+        logits = self._logits.row(row)
         log_total = _log_sum_exp(logits)
         count = min(alternatives, self.vocab_size)
         best = np.argpartition(logits, -count)[-count:] if count else np.array([], dtype=int)
@@ -193,34 +208,7 @@ class LlamaBackend(LlamaModel):
     def _token_text(self, token: int) -> str:
         return self.special_piece(token).decode("utf-8", "replace")
 
-    # -------------------------------------------------------------------------- scores, embeddings
-
-    def continuation_logprob(self, prefix: Sequence[int], continuation: Sequence[int]) -> float:
-        """Return log P(continuation | prefix) in nats, summed over the continuation's tokens.
-
-        Raises Aborted.
-        """
-        self._rewind_to(prefix)
-        total = self._logprob(self._prefix_logits, continuation[0])
-        for start in range(0, len(continuation) - 1, BATCH_TOKENS):
-            chunk = continuation[:-1][start : start + BATCH_TOKENS]
-            self._decode(chunk, output=[True] * len(chunk))
-            for row, token in enumerate(continuation[1 + start : 1 + start + len(chunk)]):
-                total += self._logprob(self.logits(row), token)
-        return total
-
-    def _rewind_to(self, prefix: Sequence[int]) -> None:
-        """Bring the KV cache to hold the prefix, and `_prefix_logits` to be what follows it."""
-        known = self._prefix == tuple(prefix)
-        held = known and self._tokens[: len(prefix)] == list(prefix)
-        if held and (len(self._tokens) == len(prefix) or self._truncate(len(prefix))):
-            return
-        self.prefill(prefix)
-        self._prefix, self._prefix_logits = tuple(prefix), self.logits().copy()
-
-    @staticmethod
-    def _logprob(logits: Any, token: int) -> float:
-        return float(logits[token] - _log_sum_exp(logits))
+    # --------------------------------------------------------------------------------- embeddings
 
     def embed(self, tokens: Sequence[int]) -> tuple[float, ...]:
         """Return the text's embedding, pooled as the model says (else the mean), of length 1.

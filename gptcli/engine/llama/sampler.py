@@ -4,13 +4,50 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gptcli.errors import GptcliError, UsageError
 from gptcli.sampling import DRY_SEQUENCE_BREAKERS, OutputConstraint, SamplingParams, new_seed
 
 MIROSTAT_M = 100  # tokens considered by Mirostat 1, as in llama.cpp's own programs
+
+
+class Logits:
+    """The logits of a context's last evaluation, by row. `context` is asked each time: it may be new."""
+
+    def __init__(self, lib: Any, context: Callable[[], Any], vocab_size: int) -> None:
+        self._lib = lib
+        self.context = context
+        self.vocab_size = vocab_size
+        self._candidates: Any = None  # 3 MiB for 262,144 tokens: one for all samplers
+
+    def row(self, row: int) -> Any:
+        """Return a row as a float32 array of `vocab_size`.
+
+        It is llama.cpp's own memory: valid until the next evaluation.
+        """
+        import numpy as np
+
+        pointer = self._lib.llama_get_logits_ith(self.context(), row)
+        address = ctypes.cast(pointer, ctypes.c_void_p).value
+        if address is None:
+            raise GptcliError("llama.cpp has no logits for this position")
+        memory: Any = (ctypes.c_float * self.vocab_size).from_address(address)
+        return np.frombuffer(memory, np.float32)
+
+    def candidates(self, row: int) -> Any:
+        """Return a row as llama.cpp's array of candidates, valid until the next call."""
+        import numpy as np
+
+        if self._candidates is None:
+            self._candidates = np.zeros(
+                self.vocab_size, dtype=[("id", np.int32), ("logit", np.float32), ("p", np.float32)]
+            )
+        self._candidates["id"] = np.arange(self.vocab_size, dtype=np.int32)
+        self._candidates["logit"] = self.row(row)
+        data = self._candidates.ctypes.data_as(self._lib.llama_token_data_p)
+        return self._lib.llama_token_data_array(data, self.vocab_size, -1, False)
 
 
 class Sampler:
@@ -23,13 +60,13 @@ class Sampler:
         self,
         lib: Any,
         vocab: Any,
-        context: Any,
+        logits: Logits,
         window: int,
         params: SamplingParams,
         constraint: OutputConstraint | None,
     ) -> None:
-        self._lib, self._vocab, self._context = lib, vocab, context
-        self._vocab_size = lib.llama_vocab_n_tokens(vocab)
+        self._lib, self._vocab, self._logits = lib, vocab, logits
+        self._vocab_size = logits.vocab_size
         self._window = window
         self.seed = new_seed() if params.seed is None else params.seed
         self._grammar = self._compile(constraint) if constraint is not None else None
@@ -38,7 +75,6 @@ class Sampler:
             _has_penalties(params) or params.dry_multiplier or params.logit_bias
         )
         self._looks_back = self._penalty_window(params)
-        self._candidates: Any = None
 
     def close(self) -> None:
         for sampler in (self._chain, self._grammar):
@@ -51,15 +87,15 @@ class Sampler:
         for token in tokens[-self._looks_back :] if self._looks_back else ():
             self._lib.llama_sampler_accept(self._chain, token)
 
-    def sample(self) -> int:
-        """Return the next token after the last one evaluated."""
+    def sample(self, row: int) -> int:
+        """Return the next token, by the logits of a row of the last evaluation."""
         if self._grammar is not None:
-            return self._sample_within_grammar()
+            return self._sample_within_grammar(row)
         if self._is_plain_greedy:
             # llama.cpp's sampler copies the whole vocabulary first: 0.25 ms for 262,144 tokens, a
             # fortieth of the time of a token of a small model. This takes 0.015 ms.
-            return int(logits_row(self._lib, self._context, -1, self._vocab_size).argmax())
-        return int(self._lib.llama_sampler_sample(self._chain, self._context, -1))
+            return int(self._logits.row(row).argmax())
+        return int(self._lib.llama_sampler_sample(self._chain, self._logits.context(), row))
 
     # -------------------------------------------------------------------------------------- chain
 
@@ -153,13 +189,13 @@ class Sampler:
             raise UsageError(f"llama.cpp does not accept this {constraint.kind.replace('_', ' ')}")
         return grammar
 
-    def _sample_within_grammar(self) -> int:
+    def _sample_within_grammar(self, row: int) -> int:
         # Testing a whole vocabulary against a grammar takes tens of milliseconds, testing the one
         # token that the chain chose takes microseconds, and most of the time it is allowed
         # (the same order as in llama.cpp's common_sampler_sample).
-        token, _ = self._choose(self._all_candidates())
+        token, _ = self._choose(self._logits.candidates(row))
         if not self._is_allowed(token):
-            array = self._all_candidates()
+            array = self._logits.candidates(row)
             self._lib.llama_sampler_apply(self._grammar, ctypes.byref(array))
             token, logit = self._choose(array)
             if math.isinf(logit) and logit < 0:
@@ -180,18 +216,6 @@ class Sampler:
         self._lib.llama_sampler_apply(self._grammar, ctypes.byref(array))
         return not math.isinf(one[0].logit)
 
-    def _all_candidates(self) -> Any:
-        import numpy as np
-
-        if self._candidates is None:
-            self._candidates = np.zeros(
-                self._vocab_size, dtype=[("id", np.int32), ("logit", np.float32), ("p", np.float32)]
-            )
-        self._candidates["id"] = np.arange(self._vocab_size, dtype=np.int32)
-        self._candidates["logit"] = logits_row(self._lib, self._context, -1, self._vocab_size)
-        data = self._candidates.ctypes.data_as(self._lib.llama_token_data_p)
-        return self._lib.llama_token_data_array(data, self._vocab_size, -1, False)
-
 
 def _has_penalties(p: SamplingParams) -> bool:
     return p.repeat_penalty != 1 or bool(p.frequency_penalty or p.presence_penalty)
@@ -203,18 +227,3 @@ def _is_greedy(p: SamplingParams) -> bool:
     """
     removes_best = p.xtc_probability or p.typical_p != 1
     return p.temperature == 0 and not (removes_best or p.dynatemp_range or p.mirostat)
-
-
-def logits_row(lib: Any, context: Any, output: int, vocab_size: int) -> Any:
-    """Return the logits of an output row (-1: the last) as a float32 array of `vocab_size`.
-
-    It is llama.cpp's own memory: valid until the next evaluation.
-    """
-    import numpy as np
-
-    pointer = lib.llama_get_logits_ith(context, output)
-    address = ctypes.cast(pointer, ctypes.c_void_p).value
-    if address is None:
-        raise GptcliError("llama.cpp has no logits for this position")
-    memory: Any = (ctypes.c_float * vocab_size).from_address(address)
-    return np.frombuffer(memory, np.float32)

@@ -1,0 +1,203 @@
+"""Which request has which sequence of the KV cache, and what it takes over from others.
+
+What a prompt shares with another is copied from the sequence that holds it, or waited for. Models whose
+memory cannot be cut (recurrent ones; a sliding window that has moved on) share by a holder: a sequence
+that keeps exactly the common prefix, and is copied whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from gptcli.engine.cells import CellLedger, common_prefix
+from gptcli.engine.strands import AnyStrand
+
+if TYPE_CHECKING:
+    from gptcli.engine.scheduler import Backend
+
+SMALLEST_WINDOW = 4096  # tokens; a window grows when a request asks for more
+LEAST_SHARED = 8  # tokens of a common prefix: fewer are as quickly evaluated
+CELL_STEP = 1024  # a cache for several requests grows by so many tokens
+BRANCHES = 8  # continuations that are scored at once
+
+
+class SharedCache:
+    """The sequences of a backend's open context: slots for requests, a holder, and those for branches.
+
+    `slots` is 0 before a context is open. `active` is the scheduler's own list of strands on slots.
+    """
+
+    def __init__(self, backend: Backend, parallel: int, active: list[AnyStrand]) -> None:
+        self._backend, self._parallel, self._active = backend, parallel, active
+        self.slots = 0
+        self.cells = 0
+        self.ledger = CellLedger(0)
+        self.must_drain = False  # the context is to be opened anew, larger
+        self._clock = 0
+        self._last_used: list[int] = []
+
+    def fits_empty(self, prepared: Sequence[AnyStrand]) -> bool:
+        """Tell whether the open context serves what is prepared, when nothing else runs."""
+        wants_more_slots = min(len(prepared), self._parallel) > self.slots
+        too_small = prepared[0].cells > self.cells
+        return bool(self.slots) and not (wants_more_slots or too_small or self.must_drain)
+
+    def open(self, prepared: Sequence[AnyStrand]) -> None:
+        """Open a context for what is to come. Raises MemoryFitError."""
+        backend, wanted = self._backend, [strand.cells for strand in prepared]
+        slots = 1 if len(wanted) == 1 else self._parallel
+        limit = backend.info.context_limit
+        needed = max(SMALLEST_WINDOW, _power_of_two(max(wanted[:slots])))
+        single = min(limit, backend.window_asked or needed)
+        cells = single
+        if slots > 1:
+            typical = sum(wanted) / len(wanted)
+            doubled = 2 * self.cells if self.must_drain else 0
+            cells = -(-int(max(doubled, typical * slots)) // CELL_STEP) * CELL_STEP
+            cells = max(single, min(backend.most_cells(), cells))
+        # A holder of shared prefixes and sequences for branches; a lone request does with its own.
+        sequences = slots if slots == 1 else slots + 1 + BRANCHES
+        self.slots = 0
+        self.cells = backend.open(sequences, cells)
+        self.slots, self.must_drain = slots, False
+        self.ledger = CellLedger(sequences)
+        self._last_used = [0] * sequences
+
+    def place(self, strand: AnyStrand, free: Sequence[int]) -> bool:
+        """Put a strand on a free sequence, behind what another one holds of it; False: no room yet."""
+        prompt = strand.tokens[: strand.prompt_tokens - 1]  # the last token's logits are wanted
+        source, length = self._best_source(prompt, free)
+        if length < LEAST_SHARED:
+            source, length = -1, 0
+        own = source if source in free else min(free, key=lambda n: self._last_used[n])
+        if not self.make_room(strand.cells - length, keep={own, source}):
+            if self._active:
+                self.must_drain = len(self._active) * 2 < self.slots and self._can_grow()
+                return False
+            source, length = -1, 0
+            self._empty()
+        strand.begin(own)
+        self._clock += 1
+        for sequence in {own, source} - {-1}:
+            self._last_used[sequence] = self._clock
+        self._active.append(strand)
+        if source == own:
+            self._keep(strand, length)
+        else:
+            self.clear(own)
+            if length:
+                self._share(strand, source, length)
+        return True
+
+    def _best_source(self, prompt: Sequence[int], free: Sequence[int]) -> tuple[int, int]:
+        """Return the sequence that holds, or will hold, most of what the prompt begins with.
+
+        Of several the longest unused free one: it needs no copy.
+        """
+        found = {n: common_prefix(self.ledger.tokens(n), prompt) for n in (*free, *self._holder)}
+        for other in self._active:
+            found[other.sequence] = common_prefix(other.tokens[: other.prompt_tokens], prompt)
+        most = max(found.values(), default=0)
+        best = [n for n, length in found.items() if length == most]
+        return min(best, key=lambda n: (n not in free, self._last_used[n]), default=-1), most
+
+    @property
+    def _holder(self) -> tuple[int, ...]:
+        """The sequence that keeps a shared prefix for models whose memory cannot be cut."""
+        return (self.slots,) if self.slots > 1 else ()
+
+    def make_room(self, cells: int, keep: set[int]) -> bool:
+        """Clear idle sequences, the longest unused first, until so many cells are free."""
+        promised = sum(strand.promised for strand in self._active)
+        busy = {strand.sequence for strand in self._active} | keep
+        idle = [n for n in range(self.slots + len(self._holder)) if n not in busy]
+        for sequence in sorted(idle, key=lambda n: self._last_used[n]):
+            if self.ledger.used + promised + cells <= self.cells:
+                break
+            self.clear(sequence)
+        return self.ledger.used + promised + cells <= self.cells
+
+    def _can_grow(self) -> bool:
+        return self._backend.most_cells() >= 2 * self.cells
+
+    def _keep(self, strand: AnyStrand, length: int) -> None:
+        """Go on from what the strand's own sequence holds."""
+        if length == len(self.ledger.tokens(strand.sequence)) or self.truncate(strand.sequence, length):
+            strand.evaluated = strand.shared = length
+            return
+        self.clear(strand.sequence)
+        if not self._copy(-1, strand, length):
+            strand.mark = length
+
+    def _share(self, strand: AnyStrand, source: int, length: int) -> None:
+        """Copy a prefix from another sequence, or wait until that has evaluated it."""
+        if len(self.ledger.tokens(source)) >= length:
+            if not self._copy(source, strand, length):
+                strand.mark = length
+            return
+        owner = next(other for other in self._active if other.sequence == source)
+        if not self._backend.copies_parts and owner.evaluated < length and owner.mark is None:
+            owner.mark = length
+        strand.waits_for = (source, length)
+
+    def _copy(self, source: int, strand: AnyStrand, length: int) -> bool:
+        """Copy a prefix, from the holder where the memory of the source cannot be cut."""
+        wanted = strand.tokens[:length]
+        for each in (source, *self._holder):
+            held = self.ledger.tokens(each) if each >= 0 else ()
+            count = length if each == source else min(length, len(held))
+            if count < LEAST_SHARED or held[:count] != wanted[:count]:
+                continue
+            if self._backend.copy(each, strand.sequence, count, len(held)):
+                self.ledger.copy(each, strand.sequence, count)
+                strand.evaluated = strand.shared = count
+                return True
+        return False
+
+    def end_waits(self) -> None:
+        """Copy prefixes that have been evaluated by now, for those who waited for them."""
+        for strand in self._active:
+            if strand.waits_for is None:
+                continue
+            source, length = strand.waits_for
+            held = self.ledger.tokens(source)
+            will_come = any(s.sequence == source for s in self._active)
+            if len(held) >= length or not will_come or held != strand.tokens[: len(held)]:
+                strand.waits_for = None
+                if not self._copy(source, strand, length) and len(held) >= length:
+                    strand.mark = length
+
+    def hold(self, strand: AnyStrand) -> None:
+        """Keep a prefix on the holder, for those whose memory is copied only whole."""
+        for holder in self._holder:
+            self.clear(holder)
+            self.fork(strand.sequence, holder)
+
+    def fork(self, source: int, target: int) -> bool:
+        """Give an empty sequence all that another holds."""
+        length = len(self.ledger.tokens(source))
+        if not self._backend.copy(source, target, length, length):
+            return False
+        self.ledger.copy(source, target, length)
+        return True
+
+    def clear(self, sequence: int) -> None:
+        if self.ledger.tokens(sequence):
+            self._backend.clear(sequence)
+            self.ledger.truncate(sequence, 0)
+
+    def _empty(self) -> None:
+        for sequence in range(self.slots + len(self._holder)):
+            self.clear(sequence)
+
+    def truncate(self, sequence: int, length: int) -> bool:
+        if not self._backend.truncate(sequence, length):
+            return False
+        self.ledger.truncate(sequence, length)
+        return True
+
+
+def _power_of_two(count: int) -> int:
+    """Return the least power of two that is not smaller."""
+    return 1 << max(0, count - 1).bit_length()

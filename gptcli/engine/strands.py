@@ -1,0 +1,260 @@
+"""The requests that are worked on at once: what each has evaluated, and what it wants next."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gptcli.engine.answers import AnswerText
+from gptcli.engine.api import (
+    Event,
+    Finished,
+    FinishReason,
+    Generate,
+    Request,
+    Score,
+    Scored,
+    Timings,
+    TokenLogprob,
+    Usage,
+)
+from gptcli.engine.thinking import MARKERS
+
+if TYPE_CHECKING:
+    from gptcli.engine.scheduler import Backend, TokenSampler
+
+
+@dataclass(slots=True)
+class Span:
+    """Tokens to evaluate behind what a sequence holds.
+
+    Logits are wanted of each with `all_rows`, else of the last if `is_end`. `row` is where the first
+    token's logits are, once evaluated.
+    """
+
+    sequence: int
+    tokens: Sequence[int]
+    start: int
+    is_end: bool = True
+    all_rows: bool = False
+    row: int = 0
+
+    @property
+    def last_row(self) -> int:
+        return self.row + len(self.tokens) - 1
+
+
+@dataclass(slots=True, kw_only=True)
+class Strand:
+    """One request on one sequence: `tokens` to evaluate, of which `evaluated` are in the cache.
+
+    `shared` tokens came from another sequence. `mark`: where the evaluation stops once, so that the
+    sequence holds exactly a prefix that others want. `waits_for`: a sequence, and the tokens that it
+    will hold, which begin this one too.
+    """
+
+    request: Request
+    tokens: list[int]
+    prompt_tokens: int
+    room: int  # tokens that may still come
+    sequence: int = -1
+    evaluated: int = 0
+    shared: int = 0
+    mark: int | None = None
+    waits_for: tuple[int, int] | None = None
+    is_cancelled: bool = False
+    started: float = 0.0
+    prompt_s: float = 0.0
+
+    def begin(self, sequence: int) -> None:
+        """Note that the strand has a sequence now."""
+        self.sequence, self.started = sequence, time.perf_counter()
+
+    @property
+    def promised(self) -> int:
+        """Cells that this strand will still take, shared ones not included."""
+        to_come = self.waits_for[1] if self.waits_for is not None else self.evaluated
+        return len(self.tokens) - to_come + max(0, self.room)
+
+    @property
+    def cells(self) -> int:
+        """Cells that this strand takes at most, shared ones included."""
+        return len(self.tokens) + self.room
+
+    @property
+    def left(self) -> int:
+        """Tokens that are not evaluated yet."""
+        return len(self.tokens) - self.evaluated
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether the next token of an answer is all that is to be evaluated."""
+        return self.prompt_s > 0 and self.left == 1
+
+    def span(self, most: int) -> Span:
+        """Return the next tokens to evaluate, at most so many."""
+        end = min(self.evaluated + most, len(self.tokens))
+        if self.mark is not None and self.evaluated < self.mark:
+            end = min(end, self.mark)
+        return Span(
+            self.sequence,
+            self.tokens[self.evaluated : end],
+            self.evaluated,
+            is_end=end == len(self.tokens),
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class GenerateStrand(Strand):
+    """A Generate request. `limit`: tokens of the answer at most; None: as many as there is room for."""
+
+    request: Generate
+    sampler: TokenSampler
+    output: AnswerText
+    limit: int | None
+    count: int = 0
+    reason: FinishReason = "length"
+
+    def take_logits(self, backend: Backend, row: int) -> Iterator[Event]:
+        """Choose the next token; yield what it adds to the answer. Then `is_over`, or `left` is 1."""
+        if not self.prompt_s:
+            self.sampler.accept_prompt(self.tokens)
+            self.prompt_s = max(time.perf_counter() - self.started, 1e-9)
+        if self.limit == 0:
+            return
+        self.count += 1
+        token = self.sampler.sample(row)
+        if backend.is_end(token):
+            self.reason = "stop"
+            return
+        yield from self.output.feed(_bytes(backend, token), self._logprob(backend, token, row))
+        if self.output.stopped:
+            self.reason = "stop"
+            return
+        self.tokens.append(token)
+        self.room -= 1
+
+    @property
+    def is_over(self) -> bool:
+        is_long_enough = self.limit is not None and self.count >= self.limit
+        return self.reason == "stop" or is_long_enough
+
+    def finish(self) -> Iterator[Event]:
+        """Yield the last events, and free the sampler."""
+        yield from self.output.flush()
+        self.close()
+        now = time.perf_counter()
+        yield Finished(
+            id=self.request.id,
+            reason="cancelled" if self.is_cancelled else self.reason,
+            usage=Usage(
+                prompt_tokens=self.prompt_tokens,
+                cached_tokens=self.shared,
+                completion_tokens=self.count,
+            ),
+            timings=Timings(
+                prompt_s=self.prompt_s,
+                generate_s=now - self.started - self.prompt_s if self.prompt_s else 0.0,
+            ),
+        )
+
+    def close(self) -> None:
+        self.sampler.close()
+
+    def _logprob(self, backend: Backend, token: int, row: int) -> TokenLogprob | None:
+        if self.request.logprobs is None:
+            return None
+        return backend.token_logprob(token, self.request.logprobs, row)
+
+
+@dataclass(slots=True, kw_only=True)
+class Branch:
+    """A continuation of several tokens that is scored behind its prefix, on a sequence of its own."""
+
+    index: int
+    tokens: Sequence[int]
+    sequence: int = -1
+    evaluated: int = 0
+    logprob: float = 0.0
+
+    @property
+    def is_over(self) -> bool:
+        return self.evaluated == len(self.tokens) - 1
+
+    def span(self, start: int, most: int) -> Span:
+        """Return the next tokens: all but the last, whose logits nobody wants."""
+        end = min(self.evaluated + most, len(self.tokens) - 1)
+        tokens = self.tokens[self.evaluated : end]
+        return Span(self.sequence, tokens, start + self.evaluated, all_rows=True)
+
+
+@dataclass(slots=True, kw_only=True)
+class ScoreStrand(Strand):
+    """A Score request: after its prefix, a branch for each continuation of several tokens."""
+
+    request: Score
+    continuations: list[list[int]]
+    logprobs: list[float] = field(default_factory=list)
+    branches: list[Branch] = field(default_factory=list)
+
+    def take_logits(self, backend: Backend, row: int) -> None:
+        """Take the first tokens' log-probabilities."""
+        if self.logprobs:
+            return  # the prefix was evaluated again for a branch
+        self.prompt_s = max(time.perf_counter() - self.started, 1e-9)
+        self.logprobs = backend.logprobs(row, [tokens[0] for tokens in self.continuations])
+        self.branches = [
+            Branch(index=n, tokens=tokens)
+            for n, tokens in enumerate(self.continuations)
+            if len(tokens) > 1
+        ]
+
+    def take_branch(self, backend: Backend, branch: Branch, span: Span) -> None:
+        """Add the log-probabilities of the tokens that follow the span's."""
+        first = branch.evaluated + 1
+        for n in range(len(span.tokens)):
+            (logprob,) = backend.logprobs(span.row + n, [branch.tokens[first + n]])
+            branch.logprob += logprob
+        branch.evaluated += len(span.tokens)
+        if branch.is_over:
+            self.logprobs[branch.index] += branch.logprob
+            self.branches.remove(branch)
+
+    def begin_branches_again(self) -> None:
+        """Note that the cache was lost."""
+        for branch in self.branches:
+            branch.sequence, branch.evaluated, branch.logprob = -1, 0, 0.0
+
+    @property
+    def is_over(self) -> bool:
+        return self.prompt_s > 0 and not self.branches
+
+    def finish(self) -> Iterator[Event]:
+        """Yield the scores."""
+        counts = tuple(len(tokens) for tokens in self.continuations)
+        usage = Usage(
+            prompt_tokens=self.prompt_tokens, cached_tokens=self.shared, completion_tokens=sum(counts)
+        )
+        if self.is_cancelled:
+            yield Finished(id=self.request.id, reason="cancelled", usage=usage)
+        else:
+            yield Scored(
+                id=self.request.id, logprobs=tuple(self.logprobs), token_counts=counts, usage=usage
+            )
+
+    def close(self) -> None:
+        self.branches.clear()
+
+
+AnyStrand = GenerateStrand | ScoreStrand
+
+
+def _bytes(backend: Backend, token: int) -> bytes:
+    shown = backend.piece(token)
+    if shown:
+        return shown
+    # Control tokens are not text, except those that say where the thinking begins and ends.
+    special = backend.special_piece(token)
+    return special if special.decode("utf-8", "replace") in MARKERS else b""
