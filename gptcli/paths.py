@@ -68,6 +68,11 @@ def hub_cache_dir() -> Path:
     return Path(os.path.expandvars(cache)).expanduser() / "huggingface" / "hub"
 
 
+def prompt_cache_dir() -> Path:
+    """Return the directory of evaluated prompts."""
+    return cache_dir() / "prompts"
+
+
 def crash_memory_file() -> Path:
     """Return the file that says which builds of llama.cpp crash on which CPUs."""
     return state_dir() / "crashes.json"

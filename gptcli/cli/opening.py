@@ -32,6 +32,7 @@ def opened_engine(params: dict[str, Any], output: Output) -> Generator[Engine, N
     engine = open_engine(
         settings,
         crash_memory=str(paths.crash_memory_file()),
+        prompt_cache=None if params.get("no_log") else str(paths.prompt_cache_dir()),
         before_load=partial(check_file, Path(model.path)),
         show_logs=params["debug"],
     )

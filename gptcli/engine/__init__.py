@@ -14,6 +14,7 @@ def open_engine(
     settings: EngineSettings,
     *,
     crash_memory: str | None = None,
+    prompt_cache: str | None = None,
     before_load: Callable[[], None] | None = None,
     show_logs: bool = False,
 ) -> Engine:
@@ -28,4 +29,10 @@ def open_engine(
         return ScriptedEngine.from_file(Path(settings.model_path.removeprefix(SCRIPTED_PREFIX)))
     from gptcli.engine.local import LocalEngine
 
-    return LocalEngine(settings, crash_memory=crash_memory, before_load=before_load, show_logs=show_logs)
+    return LocalEngine(
+        settings,
+        crash_memory=crash_memory,
+        prompt_cache=prompt_cache,
+        before_load=before_load,
+        show_logs=show_logs,
+    )

@@ -46,7 +46,8 @@ class LocalEngine:
     """An Engine that starts loading its model when it is made; `model` waits for it.
 
     `crash_memory` is the file where workers remember which builds of llama.cpp crash with their
-    extra buffers on which CPUs. `before_load` runs while the worker starts, before it opens the
+    extra buffers on which CPUs, `prompt_cache` the directory where they keep long prompts that were
+    evaluated. `before_load` runs while the worker starts, before it opens the
     file; what it raises is raised here. `command` starts the worker; `show_logs` leaves it our stderr.
     """
 
@@ -55,12 +56,14 @@ class LocalEngine:
         settings: EngineSettings,
         *,
         crash_memory: str | None = None,
+        prompt_cache: str | None = None,
         before_load: Callable[[], None] | None = None,
         command: Sequence[str] = WORKER_COMMAND,
         show_logs: bool = False,
     ) -> None:
         self._settings = settings
         self._crash_memory = crash_memory
+        self._prompt_cache = prompt_cache
         self._command = command
         self._show_logs = show_logs
         self._restarts: list[str] = []
@@ -147,7 +150,10 @@ class LocalEngine:
         self, *, extra_buffers: bool | None = None, before_load: Callable[[], None] | None = None
     ) -> Worker:
         load = wire.Load(
-            settings=self._settings, extra_buffers=extra_buffers, crash_memory=self._crash_memory
+            settings=self._settings,
+            extra_buffers=extra_buffers,
+            crash_memory=self._crash_memory,
+            prompt_cache=self._prompt_cache,
         )
         worker = Worker(self._command, load, show_logs=self._show_logs)
         try:

@@ -28,6 +28,7 @@ from gptcli.engine.api import (
     Usage,
 )
 from gptcli.engine.chat_template import opens_thinking
+from gptcli.engine.prompt_cache import PromptCache
 from gptcli.engine.prompts import PromptEncoder, Vocabulary, overflow_error
 from gptcli.engine.shared_cache import BRANCHES, SharedCache
 from gptcli.engine.strands import AnyStrand, Branch, GenerateStrand, ScoreStrand, Span
@@ -55,15 +56,17 @@ class TokenSampler(Protocol):
 class Backend(Vocabulary, Protocol):
     """A model in this process, with one KV cache for several sequences.
 
-    `evaluate` takes at most `batch_tokens` and sets each span's `row`; it and `embed` raise Aborted, and
-    `evaluate` GptcliError, after it has emptied the cache. `copies_parts`: `copy` takes a part of what the
-    source holds, at least mostly. `copy` and `truncate` return False where this model's memory cannot do
-    it; then nothing has changed. `window_asked`: the tokens of a window as the user wants it, or 0.
-    `most_cells`: what the machine's memory allows.
+    `evaluate` takes at most `batch_tokens` and sets each span's `row`; it and `embed` raise Aborted,
+    and `evaluate` GptcliError, after it has emptied the cache. `copies_parts`: `copy` takes a part of
+    what the source holds, at least mostly; `restores_parts`: a restored state can be cut. `copy`,
+    `truncate` and `restore_state` return False where this model's memory cannot do it; then nothing
+    has changed. `window_asked`: the tokens of a window as the user wants it, or 0. `most_cells`: what
+    the machine's memory allows.
     """
 
     batch_tokens: int
     copies_parts: bool
+    restores_parts: bool
     window_asked: int
 
     def open(self, sequences: int, cells: int) -> int: ...
@@ -72,6 +75,8 @@ class Backend(Vocabulary, Protocol):
     def copy(self, source: int, target: int, length: int, held: int) -> bool: ...
     def truncate(self, sequence: int, length: int) -> bool: ...
     def clear(self, sequence: int) -> None: ...
+    def save_state(self, sequence: int) -> bytes: ...
+    def restore_state(self, sequence: int, state: bytes) -> bool: ...
     def sampler(self, sampling: SamplingParams, constraint: OutputConstraint | None) -> TokenSampler: ...
     def token_logprob(self, token: int, alternatives: int, row: int) -> TokenLogprob: ...
     def logprobs(self, row: int, tokens: Sequence[int]) -> list[float]: ...
@@ -83,10 +88,12 @@ class Backend(Vocabulary, Protocol):
 class Scheduler:
     """Turns requests into events. One thread calls `submit` and `step`; any may call `cancel`.
 
-    `parallel`: how many requests are worked on at once.
+    `parallel`: how many requests are worked on at once. `prompt_cache` keeps evaluated prompts.
     """
 
-    def __init__(self, backend: Backend, parallel: int = 1) -> None:
+    def __init__(
+        self, backend: Backend, parallel: int = 1, prompt_cache: PromptCache | None = None
+    ) -> None:
         self._backend = backend
         self._prompts = PromptEncoder(backend)
         self._parallel = parallel
@@ -94,7 +101,7 @@ class Scheduler:
         self._prepared: deque[AnyStrand] = deque()  # tokenized, in order, not on a sequence yet
         self._active: list[AnyStrand] = []
         self._cancelled: set[RequestId] = set()
-        self._cache = SharedCache(backend, parallel, self._active)
+        self._cache = SharedCache(backend, parallel, self._active, prompt_cache)
 
     # ------------------------------------------------------------------------------------ requests
 
@@ -243,6 +250,8 @@ class Scheduler:
             if not free or self._cache.must_drain or not self._cache.place(strand, free):
                 return
             self._prepared.popleft()
+            if self._is_alone:
+                self._cache.mark_for_disk(strand)
             yield Started(
                 id=strand.request.id,
                 prompt_tokens=strand.prompt_tokens,
@@ -326,10 +335,17 @@ class Scheduler:
             strand_.evaluated += len(span.tokens)
             if strand_.evaluated == strand_.mark:
                 self._cache.hold(strand_)
+                if self._is_alone:
+                    self._cache.keep_on_disk(strand_)
             if span.is_end:
                 yield from self._take_logits(strand_, span.last_row)
         for strand in [s for s in self._active if isinstance(s, ScoreStrand) and s.is_over]:
             yield from self._end(strand)
+
+    @property
+    def _is_alone(self) -> bool:
+        """Whether one request runs and none waits: a batch would fill the disk with its prompts."""
+        return len(self._active) == 1 and not self._prepared
 
     def _take_logits(self, strand: AnyStrand, row: int) -> Iterator[Event]:
         if isinstance(strand, ScoreStrand):

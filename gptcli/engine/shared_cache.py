@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gptcli.engine.cells import CellLedger, common_prefix
+from gptcli.engine.prompt_cache import LEAST_TOKENS, PromptCache
 from gptcli.engine.strands import AnyStrand
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 SMALLEST_WINDOW = 4096  # tokens; a window grows when a request asks for more
 LEAST_SHARED = 8  # tokens of a common prefix: fewer are as quickly evaluated
+LEAST_RESTORED = 128  # tokens that the disk must hold more than the memory
+TAIL_TOKENS = 96  # of a prompt, that the next one may not have in common
 CELL_STEP = 1024  # a cache for several requests grows by so many tokens
 BRANCHES = 8  # continuations that are scored at once
 
@@ -28,8 +31,15 @@ class SharedCache:
     `slots` is 0 before a context is open. `active` is the scheduler's own list of strands on slots.
     """
 
-    def __init__(self, backend: Backend, parallel: int, active: list[AnyStrand]) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        parallel: int,
+        active: list[AnyStrand],
+        prompt_cache: PromptCache | None = None,
+    ) -> None:
         self._backend, self._parallel, self._active = backend, parallel, active
+        self._prompt_cache = prompt_cache
         self.slots = 0
         self.cells = 0
         self.ledger = CellLedger(0)
@@ -82,6 +92,8 @@ class SharedCache:
         for sequence in {own, source} - {-1}:
             self._last_used[sequence] = self._clock
         self._active.append(strand)
+        if self._restore(strand, prompt, length):
+            return True
         if source == own:
             self._keep(strand, length)
         else:
@@ -120,6 +132,39 @@ class SharedCache:
 
     def _can_grow(self) -> bool:
         return self._backend.most_cells() >= 2 * self.cells
+
+    def _restore(self, strand: AnyStrand, prompt: Sequence[int], shared: int) -> bool:
+        """Take the prompt's beginning from the disk, if there is much more of it than in memory."""
+        if self._prompt_cache is None or len(prompt) - shared < LEAST_TOKENS:
+            return False
+        found = self._prompt_cache.find(prompt, shared + LEAST_RESTORED)
+        if found is None or len(found.tokens) > self.cells - self.ledger.used:
+            return False
+        self.clear(strand.sequence)
+        if not self._backend.restore_state(strand.sequence, found.state):
+            return False
+        self.ledger.extend(strand.sequence, found.tokens)
+        if found.length < len(found.tokens) and not self.truncate(strand.sequence, found.length):
+            self.clear(strand.sequence)
+            return True  # on an empty sequence: all is evaluated
+        strand.evaluated = strand.shared = found.length
+        return True
+
+    def mark_for_disk(self, strand: AnyStrand) -> None:
+        """See to it that a long prompt can be saved so that another with the same beginning is served.
+
+        A state that cannot be cut is saved somewhat before the end, where a question may differ.
+        """
+        length = strand.prompt_tokens - 1 - (0 if self._backend.restores_parts else TAIL_TOKENS)
+        new = length - strand.evaluated
+        if self._prompt_cache is not None and new >= LEAST_TOKENS and strand.mark is None:
+            strand.mark = length
+
+    def keep_on_disk(self, strand: AnyStrand) -> None:
+        """Save what is evaluated of a prompt, if it was long and new."""
+        if self._prompt_cache is not None and strand.evaluated - strand.shared >= LEAST_TOKENS:
+            state = self._backend.save_state(strand.sequence)
+            self._prompt_cache.save(strand.tokens[: strand.evaluated], state)
 
     def _keep(self, strand: AnyStrand, length: int) -> None:
         """Go on from what the strand's own sequence holds."""

@@ -26,11 +26,14 @@ VALUES: dict[str, Any] = {
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """The first line to a worker. `crash_memory`: where it keeps which builds crash on which CPUs."""
+    """The first line to a worker. `crash_memory`: where it keeps which builds crash on which CPUs;
+    `prompt_cache`: the directory of evaluated prompts, None: none are kept.
+    """
 
     settings: api.EngineSettings
     extra_buffers: bool | None = None  # None: as remembered; False: after a crash
     crash_memory: str | None = None
+    prompt_cache: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,10 +21,12 @@ from gptcli.engine.api import Delta, Embedded, Failed, Finished, Request, Scored
 from gptcli.engine.llama.backend import LlamaBackend
 from gptcli.engine.llama.bindings import library_identity
 from gptcli.engine.machine import cpu_model
+from gptcli.engine.prompt_cache import PromptCache, model_fingerprint
 from gptcli.engine.scheduler import Scheduler
 from gptcli.errors import GptcliError
 
 TEXT_EVERY_S = 0.05
+FINISH_TIMEOUT_S = 0.8  # less than the front waits
 PARALLEL = 32  # decoding is bound by memory: 32 answers together come 5 times as fast as one
 ANSWERS = (Delta, Scored, Embedded, Finished)  # the model was evaluated, and did not crash
 
@@ -46,7 +48,9 @@ def main() -> None:
         return
     events.send(wire.Ready(model=backend.info, extra_buffers=extra_buffers))
     events.flush_when_due(is_idle=True)
-    inbox.scheduler = scheduler = Scheduler(backend, parallel=load.settings.parallel or PARALLEL)
+    inbox.prompt_cache = prompts = _prompt_cache(load)
+    parallel = load.settings.parallel or PARALLEL
+    inbox.scheduler = scheduler = Scheduler(backend, parallel, prompts)
     on_first_answer = memory.remember if load.extra_buffers is False else None
     while True:
         inbox.pass_on(scheduler)
@@ -93,6 +97,7 @@ class Inbox:
         self._lines = lines
         self.requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self.scheduler: Scheduler | None = None
+        self.prompt_cache: PromptCache | None = None
 
     def start(self) -> None:
         threading.Thread(target=self._read, daemon=True).start()
@@ -117,6 +122,8 @@ class Inbox:
             elif self.scheduler is not None:
                 self.scheduler.cancel(message.id)
         # The parent is gone or done; nothing that runs here is wanted any more.
+        if self.prompt_cache is not None:
+            self.prompt_cache.finish(FINISH_TIMEOUT_S)
         os._exit(0)
 
 
@@ -147,6 +154,18 @@ class CrashMemory:
         except (OSError, ValueError):
             return []
         return found if isinstance(found, list) else []
+
+
+def _prompt_cache(load: wire.Load) -> PromptCache | None:
+    if load.prompt_cache is None:
+        return None
+    settings = load.settings
+    try:
+        model = model_fingerprint(Path(settings.model_path))
+    except OSError:
+        return None
+    key = f"{model} {library_identity()} {cpu_model()} {settings.gpu_layers}"
+    return PromptCache(Path(load.prompt_cache), key, settings.model_name)
 
 
 def _harden() -> None:

@@ -41,6 +41,8 @@ class LlamaBackend(LlamaModel):
             self._lib.llama_model_is_recurrent(self._model)
             or self._lib.llama_model_is_hybrid(self._model)
         )
+        # The state that llama.cpp saves of a sliding window is that of the last tokens alone.
+        self.restores_parts = self.copies_parts and self._sliding <= 0
         self._logits = Logits(self._lib, lambda: self._context, self.vocab_size)
         self._init_abort()
 
@@ -171,6 +173,21 @@ class LlamaBackend(LlamaModel):
     def clear(self, sequence: int) -> None:
         """Drop all that a sequence holds."""
         self._lib.llama_memory_seq_rm(self._memory, sequence, -1, -1)
+
+    def save_state(self, sequence: int) -> bytes:
+        """Return what the memory holds of a sequence, to be restored into this model and build."""
+        size = self._lib.llama_state_seq_get_size(self._context, sequence)
+        buffer = (ctypes.c_uint8 * size)()
+        written = self._lib.llama_state_seq_get_data(self._context, buffer, size, sequence)
+        return memoryview(buffer)[:written].tobytes()
+
+    def restore_state(self, sequence: int, state: bytes) -> bool:
+        """Fill an empty sequence with a saved state; False if it does not fit."""
+        buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
+        read = self._lib.llama_state_seq_set_data(self._context, buffer, len(state), sequence)
+        if read == 0:
+            self.clear(sequence)
+        return bool(read)
 
     def _reaches_back(self, sequence: int, length: int) -> bool:
         """Tell whether the sequence's memory has all that a token at `length` looks at."""
