@@ -11,7 +11,7 @@ import typer
 import typer.core
 
 from gptcli import __version__, paths
-from gptcli.cli import config, doctor, generate
+from gptcli.cli import cache, config, doctor, generate
 from gptcli.cli import map as map_module
 from gptcli.cli.models import app as models
 from gptcli.errors import ExitStatus, GptcliError, UsageError
@@ -44,6 +44,7 @@ app.command(name="generate")(generate.generate)
 app.command(name="map")(map_module.map_command)
 app.command(name="doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
+app.add_typer(cache.app, name="cache")
 app.add_typer(config.app, name="config")
 
 

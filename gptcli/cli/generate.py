@@ -140,6 +140,7 @@ def generate(
     parallel: opt.ParallelOpt = "auto",
     offline: opt.OfflineOpt = False,
     json: opt.JsonOpt = False,
+    no_log: opt.NoLogOpt = False,
     quiet: opt.QuietOpt = False,
     verbose: opt.VerboseOpt = False,
     debug: opt.DebugOpt = False,

@@ -95,6 +95,7 @@ def map_command(
     gpu_layers: opt.GpuLayersOpt = "auto",
     parallel: opt.ParallelOpt = "auto",
     offline: opt.OfflineOpt = False,
+    no_log: opt.NoLogOpt = False,
     quiet: opt.QuietOpt = False,
     verbose: opt.VerboseOpt = False,
     debug: opt.DebugOpt = False,

@@ -88,6 +88,10 @@ SeedOpt = Annotated[
     int | None,
     option("--seed", help="The same seed gives the same text.", panel="Sampling"),
 ]
+NoLogOpt = Annotated[
+    bool,
+    option("--no-log", help="Keep nothing of this prompt on the disk.", panel=OUTPUT_PANEL),
+]
 QuietOpt = Annotated[bool, option("-q", "--quiet", help="No progress, no warnings.", panel=OUTPUT_PANEL)]
 VerboseOpt = Annotated[
     bool,

@@ -97,7 +97,8 @@ class PromptCache:
             with path.open("rb") as file:
                 file.seek(head.offset)
                 state = file.read()
-            if zlib.crc32(state) != head.crc:
+            packed = array.array("i", head.tokens).tobytes()
+            if zlib.crc32(state, zlib.crc32(packed)) != head.crc:
                 raise ValueError("damaged")
             os.utime(path)
         except (OSError, ValueError):
@@ -122,7 +123,12 @@ class PromptCache:
     def _write(self, tokens: list[int], state: bytes) -> None:
         packed = array.array("i", tokens).tobytes()
         name = f"{self._key}-{hashlib.sha256(packed).hexdigest()[:24]}{ENDING}"
-        head = {"key": self._key, "model": self._model, "tokens": len(tokens), "crc": zlib.crc32(state)}
+        head = {
+            "key": self._key,
+            "model": self._model,
+            "tokens": len(tokens),
+            "crc": zlib.crc32(state, zlib.crc32(packed)),
+        }
         draft = self._directory / f".{name}.{os.getpid()}"
         try:
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)

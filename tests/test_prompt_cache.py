@@ -1,0 +1,163 @@
+"""Evaluated prompts on disk: found again, cut to size, never trusted when damaged."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from gptcli.engine.prompt_cache import LEAST_TOKENS, PromptCache, entries, model_fingerprint, prune
+from tests.conftest import Cli
+
+PROMPT = list(range(LEAST_TOKENS + 100))
+STATE = os.urandom(10_000)
+WORDS = "The river ran past the old mill and the children watched it go. " * 40
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> PromptCache:
+    return PromptCache(tmp_path / "prompts", "key", "tiny")
+
+
+def saved(cache: PromptCache, tokens: list[int], state: bytes = STATE) -> None:
+    cache.save(tokens, state)
+    cache.finish()
+
+
+def test_what_begins_the_same_is_found(cache: PromptCache) -> None:
+    saved(cache, PROMPT)
+
+    found = cache.find([*PROMPT[:-20], 7, 7, 7])
+
+    assert found is not None
+    assert (found.tokens, found.length, found.state) == (PROMPT, len(PROMPT) - 20, STATE)
+
+
+def test_the_longest_beginning_wins(cache: PromptCache) -> None:
+    saved(cache, PROMPT[:-50], b"short")
+    saved(cache, PROMPT, b"long")
+
+    found = cache.find([*PROMPT, 1])
+
+    assert found is not None
+    assert found.state == b"long"
+
+
+@pytest.mark.parametrize(
+    "tokens", [PROMPT[: LEAST_TOKENS - 1], [9, *PROMPT], []], ids=["too short", "other start", "none"]
+)
+def test_what_has_too_little_in_common_is_not_found(cache: PromptCache, tokens: list[int]) -> None:
+    saved(cache, PROMPT)
+
+    assert cache.find(tokens) is None
+    assert cache.find(PROMPT, least=len(PROMPT)) is None
+
+
+def test_another_model_build_or_setting_finds_nothing(cache: PromptCache, tmp_path: Path) -> None:
+    saved(cache, PROMPT)
+
+    assert PromptCache(tmp_path / "prompts", "another key", "tiny").find(PROMPT) is None
+
+
+@pytest.mark.parametrize("at", [0, 20, 60, 500, -1])
+def test_a_damaged_file_is_a_miss_and_goes(cache: PromptCache, tmp_path: Path, at: int) -> None:
+    saved(cache, PROMPT)
+    (path,) = (tmp_path / "prompts").iterdir()
+    content = bytearray(path.read_bytes())
+    content[at] ^= 0xFF
+    path.write_bytes(content)
+
+    found = cache.find(PROMPT)
+
+    assert found is None or found.length < len(PROMPT)  # another token: less in common
+
+
+def test_a_file_that_was_cut_off_is_a_miss(cache: PromptCache, tmp_path: Path) -> None:
+    saved(cache, PROMPT)
+    (path,) = (tmp_path / "prompts").iterdir()
+    for size in (0, 5, 40, 200, path.stat().st_size - 1):
+        os.truncate(path, size)
+        assert cache.find(PROMPT) is None
+        saved(cache, PROMPT)
+
+
+def test_the_longest_unused_go_first(tmp_path: Path) -> None:
+    cache = PromptCache(tmp_path, "key", "tiny", most_bytes=30_000)
+    for n in range(5):
+        saved(cache, [n, *PROMPT], os.urandom(7_000))
+        for path in tmp_path.iterdir():
+            status = path.stat()
+            os.utime(path, (status.st_atime - 10, status.st_mtime - 10))
+
+    kept = entries(tmp_path)
+
+    assert 2 <= len(kept) <= 3
+    assert sum(entry.size for entry in kept) <= 30_000
+    assert cache.find([4, *PROMPT]) is not None
+    assert cache.find([0, *PROMPT]) is None
+
+
+def test_drafts_and_foreign_files_do_not_pile_up(cache: PromptCache, tmp_path: Path) -> None:
+    saved(cache, PROMPT)
+    directory = tmp_path / "prompts"
+    (directory / ".x.prompt.123").write_bytes(b"draft")
+    (directory / "y.prompt").write_bytes(b"none of ours")
+    (directory / "notes.txt").write_bytes(b"not ours at all")
+    for path in directory.iterdir():
+        os.utime(path, (time.time() - 90_000,) * 2)
+
+    prune(directory, 1 << 30)
+
+    assert sorted(path.name for path in directory.iterdir() if "prompt" not in path.name) == [
+        "notes.txt"
+    ]
+    assert len(entries(directory)) == 1
+    assert len(list(directory.iterdir())) == 2
+
+
+def test_a_directory_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("x", encoding="utf-8")
+    cache = PromptCache(blocked / "prompts", "key", "tiny")
+
+    saved(cache, PROMPT)
+
+    assert cache.find(PROMPT) is None
+
+
+def test_fingerprints_tell_files_apart(tmp_path: Path) -> None:
+    content = bytearray(os.urandom(5_000_000))
+    first, second = tmp_path / "a.gguf", tmp_path / "b.gguf"
+    first.write_bytes(content)
+    content[-1] ^= 1
+    second.write_bytes(content)
+    named = tmp_path / ("ab" * 32)
+    named.write_bytes(b"x")
+    link = tmp_path / "c.gguf"
+    link.symlink_to(named)
+
+    assert model_fingerprint(first) != model_fingerprint(second)
+    assert model_fingerprint(first) == model_fingerprint(first)
+    assert model_fingerprint(link) == "ab" * 32
+
+
+@pytest.mark.weights
+def test_a_long_document_is_not_read_twice(cli: Cli, starter_model: Path, home: Path) -> None:
+    ask = ("generate", "--raw", "-m", str(starter_model), "-n", "8", "--temperature", "0", "--json")
+
+    first = cli(*ask, WORDS + "In short,").json
+    other = cli(*ask, WORDS + "What then?").json
+    alone = cli(
+        *ask, WORDS + "What then?", "--no-log", env={"GPTCLI_CACHE_DIR": str(home / "none")}
+    ).json
+
+    assert first["usage"]["cached_tokens"] == 0
+    assert other["usage"]["cached_tokens"] > 0.7 * other["usage"]["prompt_tokens"]
+    assert other["text"] == alone["text"]
+    assert not (home / "none").exists()
+    listed = cli("cache", "list", "--json").json
+    assert [each["model"] for each in listed["prompts"]] == [starter_model.name]
+    assert cli("cache", "clear").status == 0
+    assert cli("cache", "list", "--json").json == {"size": 0, "prompts": []}
