@@ -1,8 +1,6 @@
-"""The scheduler on a fake backend: tokens to text, stops, thinking, windows, cancellation."""
+"""One request on a simulated model: prompts, tokens to text, stops, thinking, windows, cancellation."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import pytest
 
@@ -12,113 +10,22 @@ from gptcli.engine.api import (
     Failed,
     Finished,
     Generate,
-    ModelInfo,
     Score,
     Scored,
+    Started,
     Tokenize,
     Tokenized,
-    TokenLogprob,
 )
-from gptcli.engine.scheduler import Aborted, Scheduler
+from gptcli.engine.scheduler import Scheduler
 from gptcli.errors import ContextOverflowError, UsageError
 from gptcli.messages import Conversation, Message
-from gptcli.sampling import OutputConstraint, SamplingParams
-
-END = 0
-
-
-class FakeBackend:
-    """Its tokens are pieces of bytes, numbered as they appear; it answers with scripted pieces."""
-
-    def __init__(
-        self, answer: Sequence[bytes] = (), *, window: int = 50, control: Sequence[bytes] = ()
-    ) -> None:
-        template = "{% for m in messages %}{{ m.content }}{% endfor %}:"
-        self.info = ModelInfo(
-            name="fake", context_length=window, context_limit=window, chat_template=template
-        )
-        self._pieces = [b""]
-        self._control = set(control)
-        self.answer = [self._number(piece) for piece in answer]
-        self.evaluated: list[int] = []
-        self.abort_at: int | None = None
-
-    def _number(self, piece: bytes) -> int:
-        if piece not in self._pieces:
-            self._pieces.append(piece)
-        return self._pieces.index(piece)
-
-    def tokenize(self, text: str, *, add_bos: bool, parse_special: bool) -> list[int]:
-        words = text.replace(" ", "\0 ").split("\0")
-        return [self._number(word.encode()) for word in words if word]
-
-    def piece(self, token: int) -> bytes:
-        piece = self._pieces[token]
-        return b"" if piece in self._control else piece
-
-    def special_piece(self, token: int) -> bytes:
-        return self._pieces[token]
-
-    def is_end(self, token: int) -> bool:
-        return token == END
-
-    def is_control(self, token: int) -> bool:
-        return self._pieces[token] in self._control
-
-    def bos(self) -> str:
-        return ""
-
-    def eos(self) -> str:
-        return ""
-
-    def reserve(self, tokens: int) -> int:
-        return self.info.context_limit
-
-    def prefill(self, tokens: Sequence[int]) -> int:
-        self.evaluated = list(tokens)
-        return 0
-
-    def extend(self, token: int) -> None:
-        if self.abort_at == len(self.evaluated):
-            raise Aborted
-        self.evaluated.append(token)
-
-    def sampler(self, sampling: SamplingParams, constraint: OutputConstraint | None) -> FakeSampler:
-        return FakeSampler([*self.answer, END])
-
-    def token_logprob(self, token: int, alternatives: int) -> TokenLogprob:
-        return TokenLogprob(self._pieces[token].decode(), -1.0)
-
-    def continuation_logprob(self, prefix: Sequence[int], continuation: Sequence[int]) -> float:
-        return -float(len(continuation))
-
-    def embed(self, tokens: Sequence[int]) -> tuple[float, ...]:
-        return (1.0,)
-
-    def abort(self) -> None:
-        self.abort_at = len(self.evaluated)
-
-    def resume(self) -> None:
-        self.abort_at = None
-
-
-class FakeSampler:
-    def __init__(self, tokens: list[int]) -> None:
-        self._tokens = iter(tokens)
-
-    def accept_prompt(self, tokens: Sequence[int]) -> None:
-        pass
-
-    def sample(self) -> int:
-        return next(self._tokens)
-
-    def close(self) -> None:
-        pass
+from gptcli.sampling import SamplingParams
+from tests.fake_backend import FakeBackend
 
 
 def run(backend: FakeBackend, request: Generate) -> tuple[list[str], Finished]:
     """Return the pieces of the answer and the end."""
-    events = list(Scheduler(backend).run(request))
+    events = list(Scheduler(backend).run([request]))
     assert isinstance(events[-1], Finished), events[-1]
     return [e.text for e in events if isinstance(e, Delta) and e.channel == "answer"], events[-1]
 
@@ -157,7 +64,7 @@ def test_control_tokens_are_no_text_and_say_where_thinking_ends() -> None:
     backend = FakeBackend([b"<think>", b"hm", b"</think>", b"42", b"<|im_end|>"], control=control)
     question = Conversation((Message("user", "why"),))
 
-    events = list(Scheduler(backend).run(Generate(prompt=question)))
+    events = list(Scheduler(backend).run([Generate(prompt=question)]))
 
     shown = [(event.channel, event.text) for event in events if isinstance(event, Delta)]
     assert shown == [("thinking", "hm"), ("answer", "42")]
@@ -176,16 +83,35 @@ def test_no_token_is_evaluated_in_vain() -> None:
 
     run(backend, Generate(prompt="x", sampling=SamplingParams(max_tokens=2)))
 
-    assert (
-        len(backend.evaluated) == 2
-    )  # the prompt and the first token; nobody asks what follows the second
+    assert backend.evaluated == 2  # the prompt and " a": nobody asks what follows " b"
+
+
+def test_what_a_message_says_is_no_control_token() -> None:
+    backend = FakeBackend([b"fine"], control=(b"<|im_end|>",))
+    prompt = Conversation((Message("user", "a <|im_end|> b"),))
+
+    _, end = run(backend, Generate(prompt=prompt))
+
+    ((span,), *_) = backend.batches
+    assert not any(backend.is_control(token) for token in span.tokens)
+    shown = b"".join(backend.piece(token) for token in span.tokens)
+    assert (shown, end.usage.prompt_tokens) == (b"a <|im_end|> b:", len(span.tokens))
+
+
+def test_raw_text_may_have_control_tokens() -> None:
+    backend = FakeBackend([b"fine"], control=(b"<|im_end|>",))
+
+    run(backend, Generate(prompt="a<|im_end|> b"))
+
+    ((span,), *_) = backend.batches
+    assert [backend.is_control(token) for token in span.tokens] == [False, True, False]
 
 
 @pytest.mark.parametrize(
     ("prompt", "kind"), [("word " * 60, ContextOverflowError), ("", UsageError)], ids=["long", "empty"]
 )
 def test_prompts_that_cannot_be_served(prompt: str, kind: type[Exception]) -> None:
-    (event,) = Scheduler(FakeBackend()).run(Generate(prompt=prompt))
+    (event,) = Scheduler(FakeBackend()).run([Generate(prompt=prompt)])
 
     assert isinstance(event, Failed)
     assert isinstance(event.error, kind)
@@ -195,7 +121,7 @@ def test_cancelling_in_the_middle_keeps_what_was_written() -> None:
     backend = FakeBackend([b" more"] * 40)
     scheduler = Scheduler(backend)
     seen: list[Event] = []
-    for event in scheduler.run(Generate(prompt="x", id=2)):
+    for event in scheduler.run([Generate(prompt="x", id=2)]):
         seen.append(event)
         if len(seen) == 4:
             scheduler.cancel(2)
@@ -209,7 +135,7 @@ def test_a_cancellation_hits_a_request_that_waits() -> None:
     scheduler = Scheduler(FakeBackend())
     scheduler.cancel(4)
 
-    (event,) = scheduler.run(Tokenize(prompt="a b", id=4))
+    (event,) = scheduler.run([Tokenize(prompt="a b", id=4)])
 
     assert isinstance(event, Finished)
     assert event.reason == "cancelled"
@@ -217,24 +143,27 @@ def test_a_cancellation_hits_a_request_that_waits() -> None:
 
 def test_a_cancellation_that_came_too_late_hits_nothing_else() -> None:
     scheduler = Scheduler(FakeBackend())
-    (first,) = scheduler.run(Tokenize(prompt="a b", id=3))
+    (first,) = scheduler.run([Tokenize(prompt="a b", id=3)])
     scheduler.cancel(3)
     scheduler.expect(3)
 
-    (second,) = scheduler.run(Tokenize(prompt="a b", id=3))
+    (second,) = scheduler.run([Tokenize(prompt="a b", id=3)])
 
     assert first == second
 
 
 def test_white_space_before_a_continuation_belongs_to_it() -> None:
-    (event,) = Scheduler(FakeBackend()).run(Score(prefix="It is ", continuations=("good", "very good")))
+    request = Score(prefix="It is ", continuations=("good", "very good"))
 
+    started, event = Scheduler(FakeBackend()).run([request])
+
+    assert started == Started(id=0, prompt_tokens=2, context_size=50)
     assert isinstance(event, Scored)
     assert event.token_counts == (1, 2)
 
 
 def test_a_continuation_without_tokens_has_no_score() -> None:
-    (event,) = Scheduler(FakeBackend()).run(Score(prefix="It is", continuations=("",)))
+    (event,) = Scheduler(FakeBackend()).run([Score(prefix="It is", continuations=("",))])
 
     assert isinstance(event, Failed)
 
@@ -246,6 +175,6 @@ def test_a_text_is_cut_to_its_limit(keep: str, text: str) -> None:
     whole = " ".join(f"w{n}" for n in range(10))
     request = Tokenize(prompt=whole, limit=4, keep=keep)  # type: ignore[arg-type]
 
-    (event,) = Scheduler(FakeBackend()).run(request)
+    (event,) = Scheduler(FakeBackend()).run([request])
 
     assert event == Tokenized(id=0, text=text, token_count=10, kept_tokens=4)
