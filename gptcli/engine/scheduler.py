@@ -7,6 +7,7 @@ prompts share is evaluated once: its cells are copied from the sequence that hol
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
@@ -252,19 +253,31 @@ class Scheduler:
             self._prepared.popleft()
             if self._is_alone:
                 self._cache.mark_for_disk(strand)
-            yield Started(
-                id=strand.request.id,
-                prompt_tokens=strand.prompt_tokens,
-                context_size=min(self._cache.cells, self._backend.info.context_limit),
-            )
+            if not strand.started:
+                yield Started(
+                    id=strand.request.id,
+                    prompt_tokens=strand.prompt_tokens,
+                    context_size=min(self._cache.cells, self._backend.info.context_limit),
+                )
+            strand.started = strand.started or time.perf_counter()
 
     # -------------------------------------------------------------------------------------- a step
 
     def _plan(self) -> tuple[list[Span], list[tuple[ScoreStrand, Branch, Span]]]:
-        """Return what this step evaluates: a token of each answer, branches, then chunks of prompts."""
-        self._cache.end_waits()
-        budget = self._backend.batch_tokens
-        spans = [strand.span(1) for strand in self._active if strand.is_writing]
+        """Return what this step evaluates; where no cell is left, the youngest request gives up its."""
+        while self._active:
+            self._cache.end_waits()
+            spans, branches = self._plan_spans()
+            if spans:
+                return spans, branches
+            self._put_back(self._active[-1])
+        return [], []
+
+    def _plan_spans(self) -> tuple[list[Span], list[tuple[ScoreStrand, Branch, Span]]]:
+        """Return a token of each answer, branches, then chunks of prompts, as far as there are cells."""
+        budget = min(self._backend.batch_tokens, sum(strand.wanted for strand in self._active))
+        budget = min(budget, self._cache.free(budget))
+        spans = [strand.span(1) for strand in self._active if strand.is_writing][:budget]
         budget -= len(spans)
         branches = self._plan_branches(budget)
         budget -= sum(len(span.tokens) for _, _, span in branches)
@@ -289,10 +302,16 @@ class Scheduler:
         )
         strands = [s for s in self._active if isinstance(s, ScoreStrand) and s.branches and not s.left]
         taken = {branch.sequence for strand in strands for branch in strand.branches}
+        claimed = sum(b.left for strand in strands for b in strand.branches if b.sequence >= 0)
         for strand in strands:
             for branch in strand.branches if scratch else strand.branches[:1]:
-                if branch.sequence < 0 and not self._begin_branch(strand, branch, scratch, taken):
-                    break
+                if branch.sequence < 0:
+                    # Branches that are begun must have the cells to be finished, or all would be stuck.
+                    claimed += branch.left
+                    if self._cache.free(claimed) < claimed:
+                        return planned
+                    if not self._begin_branch(strand, branch, scratch, taken):
+                        break
                 if budget < 1:
                     return planned
                 span = branch.span(strand.evaluated, budget)
@@ -308,13 +327,11 @@ class Scheduler:
             branch.sequence = strand.sequence
             return True
         free = next((n for n in scratch if n not in taken), None)
-        if free is None:
+        if free is None or not self._cache.fork(strand.sequence, free):
             return False
-        if self._cache.fork(strand.sequence, free):
-            branch.sequence = free
-            taken.add(free)
-            return True
-        return False
+        branch.sequence = free
+        taken.add(free)
+        return True
 
     def _take(
         self, spans: Sequence[Span], branches: Sequence[tuple[ScoreStrand, Branch, Span]]
@@ -338,7 +355,10 @@ class Scheduler:
                 if self._is_alone:
                     self._cache.keep_on_disk(strand_)
             if span.is_end:
-                yield from self._take_logits(strand_, span.last_row)
+                try:
+                    yield from self._take_logits(strand_, span.last_row)
+                except GptcliError as error:  # e.g. a grammar that leaves no token to go on with
+                    yield self._fail(strand_, error)
         for strand in [s for s in self._active if isinstance(s, ScoreStrand) and s.is_over]:
             yield from self._end(strand)
 
@@ -352,16 +372,9 @@ class Scheduler:
             strand.take_logits(self._backend, row)
         else:
             yield from strand.take_logits(self._backend, row)
-            if strand.is_over or not self._has_cell(strand):
+            window = min(self._cache.cells, self._backend.info.context_limit)
+            if strand.is_over or len(strand.tokens) >= window:
                 yield from self._end(strand)
-
-    def _has_cell(self, strand: GenerateStrand) -> bool:
-        """Tell whether the next token of an answer has a place; one without a limit may take more."""
-        if len(strand.tokens) >= min(self._cache.cells, self._backend.info.context_limit):
-            return False
-        if strand.room >= 0 or self._cache.ledger.used + len(self._active) < self._cache.cells:
-            return True
-        return self._cache.make_room(1, keep={strand.sequence})
 
     def _leave_branch(self, strand: ScoreStrand, branch: Branch) -> None:
         if branch.sequence != strand.sequence:
@@ -383,14 +396,16 @@ class Scheduler:
             return
         for strand in [s for s in self._active if s.request.id in cancelled]:
             strand.is_cancelled = True
-            for branch in strand.branches if isinstance(strand, ScoreStrand) else ():
-                if branch.sequence not in (-1, strand.sequence):
-                    self._cache.clear(branch.sequence)
+            self._clear_branches(strand)
             yield from self._end(strand)
         for strand in [s for s in self._prepared if s.request.id in cancelled]:
             self._prepared.remove(strand)
-            strand.close()
-            yield self._never_begun(strand.request)
+            if strand.started:
+                strand.is_cancelled = True
+                yield from strand.finish()
+            else:
+                strand.close()
+                yield self._never_begun(strand.request)
         for request in [r for r in self._waiting if r.id in cancelled]:
             self._waiting.remove(request)
             yield self._never_begun(request)
@@ -401,14 +416,29 @@ class Scheduler:
 
     def _fail_active(self, error: GptcliError) -> Iterator[Event]:
         for strand in list(self._active):
-            self._active.remove(strand)
-            strand.close()
-            yield Failed(id=strand.request.id, error=error)
+            yield self._fail(strand, error)
+
+    def _fail(self, strand: AnyStrand, error: GptcliError) -> Failed:
+        self._active.remove(strand)
+        self._cancelled.discard(strand.request.id)
+        strand.close()
+        return Failed(id=strand.request.id, error=error)
 
     def _lose_cache(self) -> None:
         """Begin all requests again that are not over: the cache is empty."""
         self._cache.ledger.clear()
         for strand in self._active:
-            strand.evaluated, strand.mark, strand.waits_for = 0, None, None
-            if isinstance(strand, ScoreStrand):
-                strand.begin_branches_again()
+            strand.begin_again()
+
+    def _put_back(self, strand: AnyStrand) -> None:
+        """Take a request's cells for older ones. It goes on where it was, once there is room again."""
+        self._clear_branches(strand)
+        self._cache.clear(strand.sequence)
+        self._active.remove(strand)
+        strand.begin_again()
+        self._prepared.appendleft(strand)
+
+    def _clear_branches(self, strand: AnyStrand) -> None:
+        for branch in strand.branches if isinstance(strand, ScoreStrand) else ():
+            if branch.sequence not in (-1, strand.sequence):
+                self._cache.clear(branch.sequence)

@@ -7,7 +7,7 @@ that keeps exactly the common prefix, and is copied whole.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import TYPE_CHECKING
 
 from gptcli.engine.cells import CellLedger, common_prefix
@@ -87,7 +87,7 @@ class SharedCache:
                 return False
             source, length = -1, 0
             self._empty()
-        strand.begin(own)
+        strand.sequence = own
         self._clock += 1
         for sequence in {own, source} - {-1}:
             self._last_used[sequence] = self._clock
@@ -120,15 +120,19 @@ class SharedCache:
         return (self.slots,) if self.slots > 1 else ()
 
     def make_room(self, cells: int, keep: set[int]) -> bool:
-        """Clear idle sequences, the longest unused first, until so many cells are free."""
-        promised = sum(strand.promised for strand in self._active)
+        """Clear idle sequences until so many cells are free, besides those that are promised."""
+        wanted = sum(strand.promised for strand in self._active) + cells
+        return self.free(wanted, keep) >= wanted
+
+    def free(self, wanted: int, keep: Set[int] = frozenset()) -> int:
+        """Clear idle sequences, the longest unused first, until so many cells are free; say how many."""
         busy = {strand.sequence for strand in self._active} | keep
         idle = [n for n in range(self.slots + len(self._holder)) if n not in busy]
         for sequence in sorted(idle, key=lambda n: self._last_used[n]):
-            if self.ledger.used + promised + cells <= self.cells:
+            if self.cells - self.ledger.used >= wanted:
                 break
             self.clear(sequence)
-        return self.ledger.used + promised + cells <= self.cells
+        return self.cells - self.ledger.used
 
     def _can_grow(self) -> bool:
         return self._backend.most_cells() >= 2 * self.cells

@@ -58,7 +58,7 @@ class Strand:
     request: Request
     tokens: list[int]
     prompt_tokens: int
-    room: int  # tokens that may still come
+    room: int  # tokens that may still come; below 0 for an answer without a limit that became long
     sequence: int = -1
     evaluated: int = 0
     shared: int = 0
@@ -68,25 +68,30 @@ class Strand:
     started: float = 0.0
     prompt_s: float = 0.0
 
-    def begin(self, sequence: int) -> None:
-        """Note that the strand has a sequence now."""
-        self.sequence, self.started = sequence, time.perf_counter()
+    def begin_again(self) -> None:
+        """Note that the cells were lost; what was written remains."""
+        self.evaluated, self.mark, self.waits_for = 0, None, None
 
     @property
     def promised(self) -> int:
         """Cells that this strand will still take, shared ones not included."""
         to_come = self.waits_for[1] if self.waits_for is not None else self.evaluated
-        return len(self.tokens) - to_come + max(0, self.room)
+        return self.cells - to_come
 
     @property
     def cells(self) -> int:
         """Cells that this strand takes at most, shared ones included."""
-        return len(self.tokens) + self.room
+        return len(self.tokens) + max(0, self.room)
 
     @property
     def left(self) -> int:
         """Tokens that are not evaluated yet."""
         return len(self.tokens) - self.evaluated
+
+    @property
+    def wanted(self) -> int:
+        """Tokens that could be evaluated next."""
+        return 0 if self.waits_for is not None else self.left
 
     @property
     def is_writing(self) -> bool:
@@ -180,13 +185,17 @@ class Branch:
     logprob: float = 0.0
 
     @property
+    def left(self) -> int:
+        """Tokens that are not evaluated yet: the last one's logits nobody wants."""
+        return len(self.tokens) - 1 - self.evaluated
+
+    @property
     def is_over(self) -> bool:
-        return self.evaluated == len(self.tokens) - 1
+        return self.left == 0
 
     def span(self, start: int, most: int) -> Span:
-        """Return the next tokens: all but the last, whose logits nobody wants."""
-        end = min(self.evaluated + most, len(self.tokens) - 1)
-        tokens = self.tokens[self.evaluated : end]
+        """Return the next tokens, at most so many."""
+        tokens = self.tokens[self.evaluated : self.evaluated + min(most, self.left)]
         return Span(self.sequence, tokens, start + self.evaluated, all_rows=True)
 
 
@@ -222,10 +231,18 @@ class ScoreStrand(Strand):
             self.logprobs[branch.index] += branch.logprob
             self.branches.remove(branch)
 
-    def begin_branches_again(self) -> None:
-        """Note that the cache was lost."""
+    def begin_again(self) -> None:
+        """Note that the cells were lost; the scores of whole continuations remain."""
+        Strand.begin_again(self)  # super() does not work in a dataclass with slots
         for branch in self.branches:
             branch.sequence, branch.evaluated, branch.logprob = -1, 0, 0.0
+
+    @property
+    def wanted(self) -> int:
+        """Tokens that could be evaluated next."""
+        if self.waits_for is not None:
+            return 0
+        return self.left or sum(branch.left for branch in self.branches)
 
     @property
     def is_over(self) -> bool:
