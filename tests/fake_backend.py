@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from gptcli.engine.api import ModelInfo, TokenLogprob
@@ -44,7 +44,7 @@ class FakeBackend:
         sliding: int = 16,
         batch_tokens: int = 512,
         most_cells: int = 1 << 20,
-        faults: dict[int, Exception | Callable[[], None]] | None = None,
+        faults: Mapping[int, Exception | Callable[[], None]] | None = None,
     ) -> None:
         self.info = ModelInfo(
             name="fake",
@@ -58,8 +58,9 @@ class FakeBackend:
         self.batch_tokens, self.copies_parts, self.window_asked = batch_tokens, memory != "whole", 0
         self._sliding = sliding if memory == "sliding" else 0
         self._most_cells = most_cells
-        self._faults = faults or {}
+        self.faults = faults or {}
         self._is_aborted = False
+        self.aborts = 0
         self.sequences: list[list[int]] = []
         self._oldest: list[int] = []  # by sequence, the first position that is still remembered
         self.token_of: dict[int, int] = {}
@@ -154,7 +155,7 @@ class FakeBackend:
         assert self.used <= self.cells, "more cells than there are"
 
     def _meet_fault(self) -> None:
-        fault = self._faults.get(len(self.batches))
+        fault = self.faults.get(len(self.batches))
         if callable(fault):
             fault()
         error = Aborted() if self._is_aborted else fault
@@ -221,6 +222,7 @@ class FakeBackend:
         return (float(self.number_of(tokens)),)
 
     def abort(self) -> None:
+        self.aborts += 1
         self._is_aborted = True
 
     def resume(self) -> None:

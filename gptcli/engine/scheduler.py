@@ -238,6 +238,7 @@ class Scheduler:
 
     def _admit(self) -> Iterator[Event]:
         """Give sequences to the next requests, in order, as there is room in the cache."""
+        self._cache.end_waits()  # before the sequence that is waited for gets another request
         while self._prepared:
             strand = self._prepared[0]
             if not self._active and not self._cache.fits_empty(self._prepared):
