@@ -58,15 +58,13 @@ class Backend(Vocabulary, Protocol):
     """A model in this process, with one KV cache for several sequences.
 
     `evaluate` takes at most `batch_tokens` and sets each span's `row`; it and `embed` raise Aborted,
-    and `evaluate` GptcliError, after it has emptied the cache. `copies_parts`: `copy` takes a part of
-    what the source holds, at least mostly; `restores_parts`: a restored state can be cut. `copy`,
-    `truncate` and `restore_state` return False where this model's memory cannot do it; then nothing
-    has changed. `window_asked`: the tokens of a window as the user wants it, or 0. `most_cells`: what
-    the machine's memory allows.
+    and `evaluate` GptcliError, after it has emptied the cache. `copy`, `truncate` and `restore_state`
+    return False where this model's memory cannot do it; then nothing has changed. `restores_parts`: a
+    restored state can be cut. `window_asked`: the tokens of a window as the user wants it, or 0.
+    `most_cells`: what the machine's memory allows.
     """
 
     batch_tokens: int
-    copies_parts: bool
     restores_parts: bool
     window_asked: int
 

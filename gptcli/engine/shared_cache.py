@@ -185,8 +185,9 @@ class SharedCache:
             if not self._copy(source, strand, length):
                 strand.mark = length
             return
+        # The owner stops there once: then even a memory that cannot be cut has the prefix, and no more.
         owner = next(other for other in self._active if other.sequence == source)
-        if not self._backend.copies_parts and owner.evaluated < length and owner.mark is None:
+        if owner.mark is None:
             owner.mark = length
         strand.waits_for = (source, length)
 
@@ -205,17 +206,26 @@ class SharedCache:
         return False
 
     def end_waits(self) -> None:
-        """Copy prefixes that have been evaluated by now, for those who waited for them."""
+        """Copy prefixes that have been evaluated by now, for those who waited for them.
+
+        Where that cannot be, the first of those evaluates the prefix, and the others wait for it.
+        """
+        heirs: dict[int, AnyStrand] = {}
         for strand in self._active:
             if strand.waits_for is None:
                 continue
             source, length = strand.waits_for
-            held = self.ledger.tokens(source)
             will_come = any(s.sequence == source for s in self._active)
-            if len(held) >= length or not will_come or held != strand.tokens[: len(held)]:
-                strand.waits_for = None
-                if not self._copy(source, strand, length) and len(held) >= length:
-                    strand.mark = length
+            if len(self.ledger.tokens(source)) < length and will_come:
+                continue
+            strand.waits_for = None
+            if self._copy(source, strand, length):
+                continue
+            heir = heirs.setdefault(source, strand)
+            if heir is strand:
+                strand.mark = length
+            else:
+                strand.waits_for = (heir.sequence, min(length, heir.mark or length))
 
     def hold(self, strand: AnyStrand) -> None:
         """Keep a prefix on the holder, for those whose memory is copied only whole."""
