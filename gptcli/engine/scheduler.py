@@ -99,6 +99,7 @@ class Scheduler:
         self._waiting: deque[Request] = deque()
         self._prepared: deque[AnyStrand] = deque()  # tokenized, in order, not on a sequence yet
         self._active: list[AnyStrand] = []
+        self._embedding: list[RequestId] = []  # one at most
         self._cancelled: set[RequestId] = set()
         self._cache = SharedCache(backend, parallel, self._active, prompt_cache)
 
@@ -115,8 +116,8 @@ class Scheduler:
     def cancel(self, request_id: RequestId) -> None:
         """Stop a request, running or waiting: it finishes as `cancelled`."""
         self._cancelled.add(request_id)
-        active = list(self._active)
-        if active and all(strand.request.id in self._cancelled for strand in active):
+        running = self._embedding or [strand.request.id for strand in list(self._active)]
+        if running and self._cancelled.issuperset(running):
             self._backend.abort()
 
     @property
@@ -166,7 +167,10 @@ class Scheduler:
     # ----------------------------------------------------------------------------------- preparing
 
     def _prepare(self) -> Iterator[Event]:
-        """Tokenize what will be worked on next; answer at once what needs no place in the cache."""
+        """Tokenize what will be worked on next; answer at once what needs no place in the cache.
+
+        Of embeddings one a step, so that answers go on beside them, and cancellations are heard.
+        """
         while self._waiting and len(self._prepared) < self._parallel:
             request = self._waiting.popleft()
             try:
@@ -181,10 +185,12 @@ class Scheduler:
                             yield from strand.finish()
                     case Embed():
                         yield self._embed(request)
+                        return
                     case Tokenize():
                         yield self._prompts.tokenized(request)
-            except Aborted:
-                yield Finished(id=request.id, reason="cancelled", usage=Usage())
+            except Aborted:  # the cancelled ones end with the next step
+                self._waiting.appendleft(request)
+                return
             except GptcliError as error:
                 yield Failed(id=request.id, error=error)
 
@@ -222,7 +228,11 @@ class Scheduler:
 
     def _embed(self, request: Embed) -> Embedded:
         tokens = self._backend.tokenize(request.text, add_bos=True, parse_special=False)
-        vector = self._backend.embed(tokens)
+        self._embedding = [request.id]
+        try:
+            vector = self._backend.embed(tokens)
+        finally:
+            self._embedding = []
         return Embedded(id=request.id, vector=vector, usage=Usage(prompt_tokens=len(tokens)))
 
     def _check(self, tokens: Sequence[int]) -> None:
