@@ -50,7 +50,7 @@ class SharedCache:
     def fits_empty(self, prepared: Sequence[AnyStrand]) -> bool:
         """Tell whether the open context serves what is prepared, when nothing else runs."""
         wants_more_slots = min(len(prepared), self._parallel) > self.slots
-        too_small = prepared[0].cells > self.cells
+        too_small = min(prepared[0].cells, self._backend.info.context_limit) > self.cells
         return bool(self.slots) and not (wants_more_slots or too_small or self.must_drain)
 
     def open(self, prepared: Sequence[AnyStrand]) -> None:
