@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from gptcli.engine.api import (
     Delta,
     Embed,
     Embedded,
+    EngineSettings,
     Event,
     Failed,
     Finished,
@@ -26,6 +29,7 @@ from gptcli.engine.api import (
     Started,
     Tokenize,
 )
+from gptcli.engine.local import LocalEngine
 from gptcli.engine.scheduler import Aborted, Scheduler
 from gptcli.errors import ContextOverflowError, GptcliError
 from gptcli.sampling import OutputConstraint, SamplingParams
@@ -450,3 +454,71 @@ def test_scores_that_need_more_than_the_window_keep_the_context_open() -> None:
 
     assert [run.outcome(n) for n in range(2)] == [alone(request) for request in asked]
     assert len(run.backend.opened) == 1
+
+
+# ---------------------------------------------------------------------------------------- llama.cpp
+
+SUBJECTS = (
+    "The sea", "A good teacher", "The old bridge", "My first computer", "The moon", "Bread", "A library",
+    "The train to Rome", "Winter", "An honest friend", "The market", "Chess", "The garden", "A violin",
+    "Mathematics", "The last letter",
+)  # fmt: skip
+PREFIXES = [
+    f"These are the first sentences of short essays, in plain words.\n\n{subject} is"
+    for subject in SUBJECTS
+]
+TEXTS = [ask(n, prefix, 24, logprobs=0) for n, prefix in enumerate(PREFIXES)]
+SCORES = [
+    Score(prefix=prefix, continuations=(" old", " very good indeed"), id=n)
+    for n, prefix in enumerate(PREFIXES)
+]
+FIRST_TOKENS = 8
+
+
+def in_batch_and_one_by_one(model: Path, asked: Sequence[Request]) -> list[list[Any]]:
+    """Return what requests give with `--parallel auto`, and with 1."""
+    found = []
+    for parallel in (0, 1):
+        events: dict[int, list[Event]] = defaultdict(list)
+        settings = EngineSettings(model_path=str(model), model_name="model", parallel=parallel)
+        with contextlib.closing(LocalEngine(settings)) as engine:
+            for event in engine.run(asked):
+                events[event.id].append(event)
+        found.append([outcome(events[request.id]) for request in asked])
+    return found
+
+
+def largest_difference(batch: Sequence[Any], single: Sequence[Any]) -> float:
+    """Return how much scores differ at most, in nats."""
+    pairs = [pair for a, b in zip(batch, single, strict=True) for pair in zip(a[0], b[0], strict=True)]
+    return max(abs(a - b) for a, b in pairs)
+
+
+def test_llama_cpp_gives_the_same_in_a_batch(tiny_model: Path) -> None:
+    batch, single = in_batch_and_one_by_one(tiny_model, TEXTS)
+    assert [text for text, *_ in batch] == [text for text, *_ in single]
+
+    batch, single = in_batch_and_one_by_one(tiny_model, SCORES)
+    assert [counts for _, counts in batch] == [counts for _, counts in single]
+    assert largest_difference(batch, single) < 0.001
+
+
+@pytest.mark.weights
+def test_quantized_weights_give_nearly_the_same_in_a_batch(starter_model: Path) -> None:
+    batch, single = in_batch_and_one_by_one(starter_model, TEXTS)
+
+    begins = [
+        [[at.token for at in answer[1][:FIRST_TOKENS]] for answer in run] for run in (batch, single)
+    ]
+    same = sum(a == b for a, b in zip(*begins, strict=True))
+    whole = sum(a[0] == b[0] for a, b in zip(batch, single, strict=True))
+    print(f"equal of {len(TEXTS)}: {whole} texts, {same} over the first {FIRST_TOKENS} tokens")
+    assert same >= 12
+
+    batch, single = in_batch_and_one_by_one(starter_model, SCORES)
+
+    worst = largest_difference(batch, single)
+    print(f"scores differ by at most {worst:.3f} nats")
+    # How many tokens llama.cpp evaluates together changes its rounding: chunks of 7 tokens instead of
+    # 512 move these scores by up to 0.43 nats, without any batch.
+    assert worst < 0.6
