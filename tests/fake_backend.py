@@ -5,6 +5,7 @@ Its "model" is a hash of the tokens before, so an answer depends on its own prom
 
 from __future__ import annotations
 
+import json
 import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -57,6 +58,7 @@ class FakeBackend:
         self.answer = None if answer is None else [*map(self.number, answer), END]
         self.batch_tokens, self.copies_parts, self.window_asked = batch_tokens, memory != "whole", 0
         self._sliding = sliding if memory == "sliding" else 0
+        self.restores_parts = memory == "parts"
         self._most_cells = most_cells
         self.faults = faults or {}
         self._is_aborted = False
@@ -187,6 +189,19 @@ class FakeBackend:
     def clear(self, sequence: int) -> None:
         self.sequences[sequence] = []
         self._oldest[sequence] = 0
+
+    def save_state(self, sequence: int) -> bytes:
+        return json.dumps([self.token_of[cell] for cell in self.sequences[sequence]]).encode()
+
+    def restore_state(self, sequence: int, state: bytes) -> bool:
+        assert not self.sequences[sequence], "restored into a sequence that is not empty"
+        for token in json.loads(state):
+            cell = len(self.token_of)
+            self.token_of[cell] = token
+            self.sequences[sequence].append(cell)
+        length = len(self.sequences[sequence])
+        self._oldest[sequence] = max(0, length - self._sliding) if self._sliding else 0
+        return True
 
     def _reaches_back(self, sequence: int, length: int) -> bool:
         return not self._sliding or self._oldest[sequence] <= max(0, length - self._sliding)

@@ -491,7 +491,7 @@ def in_batch_and_one_by_one(model: Path, asked: Sequence[Request]) -> list[list[
 def largest_difference(batch: Sequence[Any], single: Sequence[Any]) -> float:
     """Return how much scores differ at most, in nats."""
     pairs = [pair for a, b in zip(batch, single, strict=True) for pair in zip(a[0], b[0], strict=True)]
-    return max(abs(a - b) for a, b in pairs)
+    return max(abs(float(a) - float(b)) for a, b in pairs)
 
 
 def test_llama_cpp_gives_the_same_in_a_batch(tiny_model: Path) -> None:

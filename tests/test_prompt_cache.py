@@ -8,12 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from gptcli.engine.api import Delta, Finished, Generate
 from gptcli.engine.prompt_cache import LEAST_TOKENS, PromptCache, entries, model_fingerprint, prune
+from gptcli.engine.scheduler import Scheduler
+from gptcli.engine.shared_cache import TAIL_TOKENS
+from gptcli.sampling import SamplingParams
 from tests.conftest import Cli
+from tests.fake_backend import WORDS, FakeBackend, Memory
 
 PROMPT = list(range(LEAST_TOKENS + 100))
 STATE = os.urandom(10_000)
-WORDS = "The river ran past the old mill and the children watched it go. " * 40
+TEXT = "The river ran past the old mill and the children watched it go. " * 40
 
 
 @pytest.fixture
@@ -143,15 +148,52 @@ def test_fingerprints_tell_files_apart(tmp_path: Path) -> None:
     assert model_fingerprint(link) == "ab" * 32
 
 
+@pytest.mark.parametrize("memory", ["parts", "sliding", "whole"])
+def test_a_new_scheduler_goes_on_from_the_disk(cache: PromptCache, memory: Memory) -> None:
+    document = " ".join(WORDS[n * 7 % len(WORDS)] for n in range(600))
+
+    def asked(question: str, prompts: PromptCache | None) -> tuple[str, Finished]:
+        backend = FakeBackend(window=2000, memory=memory)
+        request = Generate(
+            prompt=f"{document} {question}", sampling=SamplingParams(temperature=0, max_tokens=5)
+        )
+        events = list(Scheduler(backend, prompt_cache=prompts).run([request]))
+        assert isinstance(events[-1], Finished)
+        return "".join(e.text for e in events if isinstance(e, Delta)), events[-1]
+
+    _, first = asked("river", cache)
+    cache.finish()
+    text, second = asked("mill bread", cache)
+    alone, _ = asked("mill bread", None)
+
+    assert (first.usage.cached_tokens, text) == (0, alone)
+    assert second.usage.cached_tokens >= second.usage.prompt_tokens - TAIL_TOKENS - 10
+
+
+def test_a_batch_does_not_fill_the_disk(cache: PromptCache, tmp_path: Path) -> None:
+    backend = FakeBackend(window=2000)
+    requests = [
+        Generate(
+            prompt=" ".join(WORDS[(n + k) % len(WORDS)] for k in range(400)),
+            sampling=SamplingParams(temperature=0, max_tokens=2),
+            id=n,
+        )
+        for n in range(5)
+    ]
+
+    list(Scheduler(backend, 4, cache).run(requests))
+    cache.finish()
+
+    assert len(entries(tmp_path / "prompts")) <= 1
+
+
 @pytest.mark.weights
 def test_a_long_document_is_not_read_twice(cli: Cli, starter_model: Path, home: Path) -> None:
     ask = ("generate", "--raw", "-m", str(starter_model), "-n", "8", "--temperature", "0", "--json")
 
-    first = cli(*ask, WORDS + "In short,").json
-    other = cli(*ask, WORDS + "What then?").json
-    alone = cli(
-        *ask, WORDS + "What then?", "--no-log", env={"GPTCLI_CACHE_DIR": str(home / "none")}
-    ).json
+    first = cli(*ask, TEXT + "In short,").json
+    other = cli(*ask, TEXT + "What then?").json
+    alone = cli(*ask, TEXT + "What then?", "--no-log", env={"GPTCLI_CACHE_DIR": str(home / "none")}).json
 
     assert first["usage"]["cached_tokens"] == 0
     assert other["usage"]["cached_tokens"] > 0.7 * other["usage"]["prompt_tokens"]
