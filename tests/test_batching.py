@@ -34,6 +34,7 @@ from gptcli.engine.scheduler import Aborted, Scheduler
 from gptcli.errors import ContextOverflowError, GptcliError
 from gptcli.sampling import OutputConstraint, SamplingParams
 from tests.fake_backend import WORDS, FakeBackend, Memory
+from tests.tiny_gguf import make_tiny_model, make_tiny_recurrent_model
 
 WINDOW = 64  # tokens
 STEPS = 4000  # more than any run of these tests needs: then nothing moves any more
@@ -490,27 +491,29 @@ def in_batch_and_one_by_one(model: Path, asked: Sequence[Request]) -> list[list[
 
 def largest_difference(batch: Sequence[Any], single: Sequence[Any]) -> float:
     """Return how much scores differ at most, in nats."""
-    pairs = [pair for a, b in zip(batch, single, strict=True) for pair in zip(a[0], b[0], strict=True)]
-    return max(abs(float(a) - float(b)) for a, b in pairs)
+    both = zip(batch, single, strict=True)
+    return max(abs(float(x - y)) for (a, _), (b, _) in both for x, y in zip(a, b, strict=True))
 
 
-def test_llama_cpp_gives_the_same_in_a_batch(tiny_model: Path) -> None:
-    batch, single = in_batch_and_one_by_one(tiny_model, TEXTS)
+@pytest.mark.parametrize("make", [make_tiny_model, make_tiny_recurrent_model])
+def test_llama_cpp_gives_the_same_in_a_batch(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    model = make(tmp_path / "tiny.gguf")
+    batch, single = in_batch_and_one_by_one(model, TEXTS)
     assert [text for text, *_ in batch] == [text for text, *_ in single]
 
-    batch, single = in_batch_and_one_by_one(tiny_model, SCORES)
+    batch, single = in_batch_and_one_by_one(model, SCORES)
     assert [counts for _, counts in batch] == [counts for _, counts in single]
-    assert largest_difference(batch, single) < 0.001
+    assert largest_difference(batch, single) < 0.1  # of about 100: float sums in another order
 
 
 @pytest.mark.weights
 def test_quantized_weights_give_nearly_the_same_in_a_batch(starter_model: Path) -> None:
     batch, single = in_batch_and_one_by_one(starter_model, TEXTS)
 
-    begins = [
-        [[at.token for at in answer[1][:FIRST_TOKENS]] for answer in run] for run in (batch, single)
-    ]
-    same = sum(a == b for a, b in zip(*begins, strict=True))
+    same = sum(
+        [at.token for at in a[1][:FIRST_TOKENS]] == [at.token for at in b[1][:FIRST_TOKENS]]
+        for a, b in zip(batch, single, strict=True)
+    )
     whole = sum(a[0] == b[0] for a, b in zip(batch, single, strict=True))
     print(f"equal of {len(TEXTS)}: {whole} texts, {same} over the first {FIRST_TOKENS} tokens")
     assert same >= 12

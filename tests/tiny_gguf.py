@@ -69,7 +69,6 @@ def make_tiny_model(
     import gguf
     import numpy as np
 
-    tokens, scores, types = vocabulary()
     writer = gguf.GGUFWriter(path, "llama", split_max_tensors=tensors_per_part)
     writer.add_name(name)
     writer.add_context_length(context_length)
@@ -81,15 +80,7 @@ def make_tiny_model(
     writer.add_rope_dimension_count(embedding_length // 4)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_file_type(0)
-    writer.add_tokenizer_model("llama")
-    writer.add_token_list(tokens)
-    writer.add_token_scores(scores)
-    writer.add_token_types(types)
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    writer.add_unk_token_id(0)
-    writer.add_add_bos_token(True)
-    writer.add_add_space_prefix(False)
+    _add_vocabulary(writer)
     if chat_template is not None:
         writer.add_chat_template(chat_template)
     for key, number in (sampling or {}).items():
@@ -98,7 +89,7 @@ def make_tiny_model(
         _add(writer, key, value)
 
     random = np.random.default_rng(seed)
-    for tensor, shape in _tensors(len(tokens), layers, embedding_length).items():
+    for tensor, shape in _tensors(len(vocabulary()[0]), layers, embedding_length).items():
         weights = np.ones(shape) if tensor.endswith("norm.weight") else random.normal(0, 0.3, shape)
         if tensor == "output.weight":
             weights[: len(_SPECIAL)] = 0
@@ -108,6 +99,72 @@ def make_tiny_model(
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def make_tiny_recurrent_model(path: Path, *, seed: int = 0) -> Path:
+    """Write a Mamba model of 200 KB with random weights, and return its path: its state is one for all
+    tokens before, so nothing can be cut off a sequence.
+    """
+    import gguf
+    import numpy as np
+
+    layers, width, inner, state, kernel, rank = 2, 32, 64, 8, 4, 4
+    writer = gguf.GGUFWriter(path, "mamba")
+    writer.add_context_length(512)
+    writer.add_embedding_length(width)
+    writer.add_block_count(layers)
+    writer.add_feed_forward_length(0)
+    writer.add_head_count(0)
+    writer.add_ssm_conv_kernel(kernel)
+    writer.add_ssm_inner_size(inner)
+    writer.add_ssm_state_size(state)
+    writer.add_ssm_time_step_rank(rank)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_file_type(0)
+    _add_vocabulary(writer)
+
+    random = np.random.default_rng(seed)
+    tokens = len(vocabulary()[0])
+    output = random.normal(0, 0.3, (tokens, width))
+    output[: len(_SPECIAL)] = 0
+    tensors = {
+        "token_embd.weight": random.normal(0, 0.3, (tokens, width)),
+        "output_norm.weight": np.ones(width),
+        "output.weight": output,
+    }
+    for n in range(layers):
+        tensors |= {
+            f"blk.{n}.attn_norm.weight": np.ones(width),
+            f"blk.{n}.ssm_in.weight": random.normal(0, 0.3, (2 * inner, width)),
+            f"blk.{n}.ssm_conv1d.weight": random.normal(0, 0.3, (inner, kernel)),
+            f"blk.{n}.ssm_conv1d.bias": np.zeros(inner),
+            f"blk.{n}.ssm_x.weight": random.normal(0, 0.3, (rank + 2 * state, inner)),
+            f"blk.{n}.ssm_dt.weight": random.normal(0, 0.3, (inner, rank)),
+            f"blk.{n}.ssm_dt.bias": np.zeros(inner),
+            f"blk.{n}.ssm_a": -np.ones((inner, state)),
+            f"blk.{n}.ssm_d": np.ones(inner),
+            f"blk.{n}.ssm_out.weight": random.normal(0, 0.3, (width, inner)),
+        }
+    for tensor, weights in tensors.items():
+        writer.add_tensor(tensor, weights.astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _add_vocabulary(writer: Any) -> None:
+    tokens, scores, types = vocabulary()
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(tokens)
+    writer.add_token_scores(scores)
+    writer.add_token_types(types)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_unk_token_id(0)
+    writer.add_add_bos_token(True)
+    writer.add_add_space_prefix(False)
 
 
 def _add(writer: Any, key: str, value: str | int | float | bool) -> None:
