@@ -289,6 +289,22 @@ def test_a_shared_instruction_is_evaluated_once(memory: Memory, batch_tokens: in
 
 
 @every_memory
+def test_an_instruction_is_read_a_few_times_where_some_share_more_than_it(memory: Memory) -> None:
+    run = Run(FakeBackend(window=WINDOW, memory=memory), parallel=16)
+    waves = [
+        [ask(n, words(40) + f" x{n % 16 // 4} x{n % 8} y{n}", 1) for n in range(first, first + 16)]
+        for first in (0, 16, 32)
+    ]
+
+    for wave in waves:
+        before = run.backend.evaluated
+        run.finish(*wave)
+        assert run.backend.evaluated - before <= 3 * 40 + 16 * 3
+
+    assert [run.outcome(n) for n in range(48)] == [alone(request) for wave in waves for request in wave]
+
+
+@every_memory
 def test_another_goes_on_when_the_one_that_reads_the_instruction_is_cancelled(memory: Memory) -> None:
     run = Run(FakeBackend(window=WINDOW, memory=memory, batch_tokens=16), parallel=8)
     run.submit(*(ask(n, words(40) + f" x{n} y", 1) for n in range(8)))

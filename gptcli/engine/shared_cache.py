@@ -177,19 +177,32 @@ class SharedCache:
             return
         self.clear(strand.sequence)
         if not self._copy(-1, strand, length):
-            strand.mark = length
+            self._read(strand, length)
 
     def _share(self, strand: AnyStrand, source: int, length: int) -> None:
         """Copy a prefix from another sequence, or wait until that has evaluated it."""
         if len(self.ledger.tokens(source)) >= length:
             if not self._copy(source, strand, length):
-                strand.mark = length
+                self._read(strand, length)
             return
         # The owner stops there once: then even a memory that cannot be cut has the prefix, and no more.
         owner = next(other for other in self._active if other.sequence == source)
         if owner.mark is None:
             owner.mark = length
         strand.waits_for = (source, length)
+
+    def _read(self, strand: AnyStrand, length: int) -> None:
+        """Have a prefix evaluated that cannot be copied, by another that begins alike or by this one."""
+        least = max(LEAST_SHARED, length // 2)
+        for other in self._active:
+            common = min(length, common_prefix(other.tokens[: other.prompt_tokens], strand.tokens))
+            stop = min(common, other.mark or common)
+            is_ahead = other is not strand and other.waits_for is None and other.evaluated < stop
+            if is_ahead and stop >= max(least, (other.mark or 0) // 2):
+                other.mark = stop
+                strand.waits_for = (other.sequence, stop)
+                return
+        strand.mark = length
 
     def _copy(self, source: int, strand: AnyStrand, length: int) -> bool:
         """Copy a prefix, from the holder where the memory of the source cannot be cut."""
@@ -206,11 +219,7 @@ class SharedCache:
         return False
 
     def end_waits(self) -> None:
-        """Copy prefixes that have been evaluated by now, for those who waited for them.
-
-        Where that cannot be, the first of those evaluates the prefix, and the others wait for it.
-        """
-        heirs: dict[int, AnyStrand] = {}
+        """Copy prefixes that have been evaluated by now, for those who waited for them."""
         for strand in self._active:
             if strand.waits_for is None:
                 continue
@@ -219,13 +228,8 @@ class SharedCache:
             if len(self.ledger.tokens(source)) < length and will_come:
                 continue
             strand.waits_for = None
-            if self._copy(source, strand, length):
-                continue
-            heir = heirs.setdefault(source, strand)
-            if heir is strand:
-                strand.mark = length
-            else:
-                strand.waits_for = (heir.sequence, min(length, heir.mark or length))
+            if not self._copy(source, strand, length):
+                self._read(strand, length)
 
     def hold(self, strand: AnyStrand) -> None:
         """Keep a prefix on the holder, for those whose memory is copied only whole."""
