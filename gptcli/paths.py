@@ -57,6 +57,11 @@ def imports_file() -> Path:
     return data_dir() / "imports.json"
 
 
+def bench_file() -> Path:
+    """Return the file with the results of `gptcli bench`, a line a run."""
+    return data_dir() / "bench.jsonl"
+
+
 def hub_cache_dir() -> Path:
     """Return the cache that the Hub's own programs use, as they find it."""
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):

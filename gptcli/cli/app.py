@@ -11,7 +11,7 @@ import typer
 import typer.core
 
 from gptcli import __version__, paths
-from gptcli.cli import cache, config, doctor, generate
+from gptcli.cli import bench, cache, config, doctor, generate
 from gptcli.cli import map as map_module
 from gptcli.cli.models import app as models
 from gptcli.errors import ExitStatus, GptcliError, UsageError
@@ -42,6 +42,7 @@ app = typer.Typer(
 )
 app.command(name="generate")(generate.generate)
 app.command(name="map")(map_module.map_command)
+app.command(name="bench")(bench.bench)
 app.command(name="doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
 app.add_typer(cache.app, name="cache")
@@ -105,9 +106,15 @@ def _options(command: Any) -> set[str]:
 
 def _by_subcommand(command: Any, values: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(command, typer.core.TyperGroup):
-        return values
+        repeatable = {param.name for param in command.params if getattr(param, "multiple", False)}
+        return {
+            key: [value] if key in repeatable and isinstance(value, str) else value
+            for key, value in values.items()
+        }
     return {
-        name: {key: value for key, value in values.items() if key in _options(each)}
+        name: _by_subcommand(
+            each, {key: value for key, value in values.items() if key in _options(each)}
+        )
         for name, each in command.commands.items()
     }
 
