@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import textwrap
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -88,9 +89,11 @@ def _measure(
     results: dict[int, BatchResult] = {}
     with opened_engine(params, output) as engine:
         model = engine.model
+        for note in model.notes:
+            output.note(note)
         earlier = baseline.run_of(model.name)
         try:
-            with Progress(output, f"measuring {model.name}", task.work) as progress:
+            with Progress(output, "measuring", task.work) as progress:
                 for result in bench(engine, task, lambda n, text: progress.update(n, text=text)):
                     results[result.batch] = result
         finally:
@@ -193,11 +196,11 @@ def parse_batches(text: str) -> tuple[int, ...]:
 
 def _show(model: ModelInfo, task: BenchTask, results: list[BatchResult], output: Output) -> None:
     size = byte_count(model.size_bytes) if model.size_bytes else ""
-    output.write(", ".join(filter(None, (model.name, model.description, size))) + "\n")
+    _write_facts(output, model.name, model.description, size)
     threads = counted(model.threads, "thread") if model.threads else ""
     layers = f"{counted(model.gpu_layers, 'layer')} on the GPU"
     build = model.build.partition(":")[0]  # the rest names the CPU's features
-    output.write(", ".join(filter(None, (cpu_model(), threads, layers, build))) + "\n")
+    _write_facts(output, cpu_model(), threads, layers, build)
     output.write(
         f"prompts of {task.prompt_tokens:,} tokens, answers of {task.tokens:,}; all in tokens/s\n\n"
     )
@@ -215,6 +218,13 @@ def _show(model: ModelInfo, task: BenchTask, results: list[BatchResult], output:
     print_table(output, ("batch", "prompt", "decode", "per answer", "times one"), rows)
     output.write("\ndecode by batch size, median (slowest to fastest)\n")
     print_bars(output, [_bar(each) for each in results])
+
+
+def _write_facts(output: Output, *facts: str) -> None:
+    text = ", ".join(filter(None, facts))
+    if output.stdout_is_tty:
+        text = textwrap.fill(text, output.width, subsequent_indent="  ", break_on_hyphens=False)
+    output.write(text + "\n")
 
 
 def _bar(result: BatchResult) -> Bar:
