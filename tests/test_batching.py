@@ -274,6 +274,35 @@ def test_a_finished_request_takes_nothing_from_those_who_wait_for_its_prompt() -
     assert run.backend.evaluated == 13 + 11 + 1
 
 
+def test_two_never_wait_for_each_other() -> None:
+    run = Run(FakeBackend(window=WINDOW, batch_tokens=5), parallel=2)
+    middle = words(12) + words(10, first=30)
+    run.submit(ask(0, words(12) + " a", 1), ask(1, middle + " b", 1))
+    run.step()
+    run.scheduler.cancel(0)
+
+    run.finish(ask(2, middle + " c", 1))
+
+    assert run.outcome(2) == alone(ask(2, middle + " c", 1))
+
+
+def test_a_cancelled_score_leaves_nothing_behind() -> None:
+    run = Run(FakeBackend(window=WINDOW, batch_tokens=4), parallel=2)
+    first, second = (
+        Score(prefix=words(20), continuations=(words(9, first=30), words(9, first=50)), id=n)
+        for n in range(2)
+    )
+    run.submit(first, ask(2, words(10), 1))
+    while len([cells for cells in run.backend.sequences if len(cells) > 20]) == 0:
+        run.step()
+    run.scheduler.cancel(0)
+
+    run.finish(second)
+
+    assert run.outcome(0)[2] == "cancelled"
+    assert run.outcome(1) == alone(second)
+
+
 @every_memory
 @pytest.mark.parametrize("batch_tokens", [16, 512])
 def test_a_shared_instruction_is_evaluated_once(memory: Memory, batch_tokens: int) -> None:

@@ -311,16 +311,10 @@ class Scheduler:
         )
         strands = [s for s in self._active if isinstance(s, ScoreStrand) and s.branches and not s.left]
         taken = {branch.sequence for strand in strands for branch in strand.branches}
-        claimed = sum(b.left for strand in strands for b in strand.branches if b.sequence >= 0)
         for strand in strands:
             for branch in strand.branches if scratch else strand.branches[:1]:
-                if branch.sequence < 0:
-                    # Branches that are begun must have the cells to be finished, or all would be stuck.
-                    claimed += branch.left
-                    if self._cache.free(claimed) < claimed:
-                        return planned
-                    if not self._begin_branch(strand, branch, scratch, taken):
-                        break
+                if branch.sequence < 0 and not self._begin_branch(strand, branch, scratch, taken):
+                    break
                 if budget < 1:
                     return planned
                 span = branch.span(strand.evaluated, budget)
