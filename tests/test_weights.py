@@ -19,7 +19,8 @@ pytestmark = pytest.mark.weights
 
 @pytest.fixture(scope="module")
 def starter_engine(starter_model: Path) -> Iterator[LocalEngine]:
-    engine = LocalEngine(EngineSettings(model_path=str(starter_model), model_name="starter"))
+    settings = EngineSettings(model_path=str(starter_model), model_name="starter", parallel=1)
+    engine = LocalEngine(settings)
     yield engine
     engine.close()
 
