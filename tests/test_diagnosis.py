@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -274,6 +275,14 @@ UNUSABLE = {
     "more layers than llama.cpp takes": (
         gguf_bytes(REQUIRED | {"llama.block_count": 513}, [Tensor(f"blk.{at}.a") for at in range(513)]),
         "claims 513 layers, and llama.cpp takes 1 to 512",
+    ),
+    "negative epsilon": (
+        gguf_bytes(REQUIRED | {"llama.attention.layer_norm_rms_epsilon": -1e-5}),
+        f'has -1e-05 for "llama.attention.layer_norm_rms_epsilon": {DAMAGED}',
+    ),
+    "epsilon is no number": (
+        gguf_bytes(REQUIRED | {"llama.attention.layer_norm_epsilon": math.nan}),
+        f'has nan for "llama.attention.layer_norm_epsilon": {DAMAGED}',
     ),
     "data cut off": (WHOLE[:-1], f"is cut off: expected {len(WHOLE):,} bytes, has {len(WHOLE) - 1:,}"),
 }

@@ -96,6 +96,11 @@ def _check_required(path: Path, header: GgufHeader) -> None:
     for key in ("block_count", "context_length", "embedding_length"):
         if header.model_number(key) is None:
             raise file_error(path, f"has no number {quoted(f'{header.architecture}.{key}')}", OTHER_FILE)
+    for key in ("layer_norm_rms_epsilon", "layer_norm_epsilon"):
+        name = f"{header.architecture}.attention.{key}"
+        epsilon = header.metadata.get(name)
+        if isinstance(epsilon, float) and not epsilon >= 0:  # NaN too; ends llama.cpp's process
+            raise damaged_header(path, f"has {epsilon:g} for {quoted(name)}")
 
 
 def _check_tokenizer(path: Path, header: GgufHeader) -> None:
