@@ -190,8 +190,9 @@ class FakeBackend:
         self.sequences[sequence] = []
         self._oldest[sequence] = 0
 
-    def save_state(self, sequence: int) -> bytes:
-        return json.dumps([self.token_of[cell] for cell in self.sequences[sequence]]).encode()
+    def save_state(self, sequence: int) -> memoryview:
+        tokens = [self.token_of[cell] for cell in self.sequences[sequence]]
+        return memoryview(json.dumps(tokens).encode())
 
     def restore_state(self, sequence: int, state: bytes) -> bool:
         assert not self.sequences[sequence], "restored into a sequence that is not empty"

@@ -42,7 +42,18 @@ def test_options_of_the_readme_exist(command: str, cli: Cli) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["generate"], ["doctor"], ["config"], ["config", "set"], ["models"], ["models", "pull"]],
+    [
+        [],
+        ["generate"],
+        ["doctor"],
+        ["config"],
+        ["config", "set"],
+        ["models"],
+        ["models", "pull"],
+        ["map"],
+        ["bench"],
+        ["cache"],
+    ],
 )
 def test_help_is_there_and_fits(arguments: list[str], cli: Cli) -> None:
     result = cli(*arguments, "--help", env={"COLUMNS": "80"})
@@ -50,6 +61,15 @@ def test_help_is_there_and_fits(arguments: list[str], cli: Cli) -> None:
     assert result.status == 0
     assert "Usage: gptcli" in result.stdout
     assert max(len(line) for line in result.stdout.splitlines()) <= 80
+
+
+@pytest.mark.parametrize("group", ["models", "cache", "config"])
+def test_a_group_without_a_command_prints_its_help_and_no_error(group: str, cli: Cli) -> None:
+    result = cli(group)
+
+    assert result.status == 2
+    assert f"Usage: gptcli {group}" in result.stdout
+    assert result.stderr == ""
 
 
 def test_every_option_says_what_it_does() -> None:

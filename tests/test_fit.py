@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from benchmarks.memory_fit import peak_bytes
 from gptcli.engine.devices import probe_gpus
 from gptcli.models.fit import (
     Gpu,
@@ -138,7 +135,7 @@ def test_the_verdict_is_about_four_gib(
 
 
 def test_a_build_without_gpu_support_has_none() -> None:
-    assert probe_gpus() == () or all(gpu.total > 0 for gpu in probe_gpus())
+    assert probe_gpus() == () or all(gpu.total_bytes > 0 for gpu in probe_gpus())
 
 
 @pytest.mark.parametrize(
@@ -158,60 +155,23 @@ def test_a_probe_that_fails_means_no_gpu(program: str, monkeypatch: pytest.Monke
 
 
 def test_a_probe_that_finds_gpus_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    program = 'print(\'[{"name": "A", "free": 1, "total": 2}]\')'
-    monkeypatch.setattr("gptcli.engine.devices.PROBE_COMMAND", (sys.executable, "-c", program))
+    facts = '[{"name": "CUDA0", "description": "A", "free_bytes": 1, "total_bytes": 2}]'
+    command = (sys.executable, "-c", f"print({facts!r})")
+    monkeypatch.setattr("gptcli.engine.devices.PROBE_COMMAND", command)
 
     (gpu,) = probe_gpus()
 
-    assert (gpu.name, gpu.free, gpu.total) == ("A", 1, 2)
+    assert (gpu.name, gpu.description, gpu.free_bytes, gpu.total_bytes) == ("CUDA0", "A", 1, 2)
 
 
 # ----------------------------------------------------------------------------------- measured peaks
 
 
-def descendants(pid: int) -> Iterator[int]:
-    yield pid
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    for child in children.read_text().split() if children.exists() else ():
-        yield from descendants(int(child))
-
-
-def proportional_bytes(pid: int) -> int:
-    """Return a process's memory, where what several share is divided among them."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:"))
-
-
-def peak_bytes(command: list[str]) -> int:
-    """Return the highest memory of the command and its children."""
-    peak = 0
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        for _ in itertools.count():
-            if process.poll() is not None:
-                return peak
-            peak = max(peak, sum(proportional_bytes(pid) for pid in descendants(process.pid)))
-            time.sleep(0.02)
-    return peak
-
-
 @pytest.mark.weights
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="needs /proc")
 @pytest.mark.parametrize("window", [2048, 8192])
-def test_the_estimate_is_within_15_percent_of_the_peak(
-    starter_model: Path, tmp_path: Path, window: int
-) -> None:
-    text = tmp_path / "text.txt"
-    text.write_text("The river ran past the old mill. " * 180, encoding="utf-8")
-
-    peak = peak_bytes(
-        [
-            *(sys.executable, "-m", "gptcli", "generate", "-m", str(starter_model), "-f", str(text)),
-            *("--ctx-size", str(window), "-n", "32", "--temperature", "0"),
-        ]
-    )
+def test_the_estimate_is_within_15_percent_of_the_peak(starter_model: Path, window: int) -> None:
+    peak = peak_bytes(starter_model, window)
 
     size = starter_model.stat().st_size
     assert estimate(read_header(starter_model), size, window).total == pytest.approx(peak, rel=0.15)

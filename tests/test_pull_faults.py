@@ -384,3 +384,25 @@ def test_hf_and_gptcli_at_once_are_one_download(hub: LoopbackHub, commit: str, f
 
     assert [begun.returncode, other.returncode] == [0, 0], outputs
     assert hub.bytes_sent(GET) <= len(CONTENT) + HEADER_BYTES
+
+
+def test_an_address_that_expires_before_the_header_is_read_costs_nothing(
+    hub: LoopbackHub, cli: Cli
+) -> None:
+    hub.commit(REPO, {MODEL: CONTENT})
+    hub.faults.append(Fault(GET, status=403))
+
+    result = cli("models", "pull", f"{REPO}:Q4_K_M")
+
+    assert result.status == 0
+    assert "it fits" in result.stderr
+
+
+def test_a_refusal_for_good_names_the_repository(hub: LoopbackHub, cli: Cli) -> None:
+    hub.commit(REPO, {MODEL: CONTENT})
+    hub.faults.append(Fault(GET, status=403, times=ALWAYS))
+
+    error = cli("models", "pull", f"{REPO}:Q4_K_M", "--json").error
+
+    assert error["code"] == "network"
+    assert error["message"].endswith(f"refuses access to {REPO}")

@@ -136,6 +136,8 @@ def run(arguments: Sequence[str]) -> int:
             _print_traceback()
         return _report(error, as_json)
     except typer.TyperException as error:
+        if not error.format_message():
+            return ExitStatus.USAGE  # a group without a command, which has printed its help
         return _report(_usage_error(error), as_json)
     except (KeyboardInterrupt, typer.Abort):
         return ExitStatus.INTERRUPTED

@@ -12,15 +12,20 @@ PROBE_COMMAND = (sys.executable, "-P", "-m", "gptcli.engine.llama.devices")
 
 
 @dataclass(frozen=True, slots=True)
-class GpuMemory:
-    """A GPU, and its memory in bytes as it is now."""
+class Device:
+    """A GPU that llama.cpp can use, with its memory in bytes as it is now."""
 
     name: str
-    free: int
-    total: int
+    description: str
+    free_bytes: int
+    total_bytes: int
+
+    def __str__(self) -> str:
+        free, total = self.free_bytes / 2**30, self.total_bytes / 2**30
+        return f"{self.name} {self.description}, {free:.1f} of {total:.1f} GiB free"
 
 
-def probe_gpus() -> tuple[GpuMemory, ...]:
+def probe_gpus() -> tuple[Device, ...]:
     """Return the GPUs that models can use; none where the probe crashes, hangs or finds none."""
     try:
         done = subprocess.run(
@@ -31,6 +36,9 @@ def probe_gpus() -> tuple[GpuMemory, ...]:
             check=True,
         )
         found = json.loads(done.stdout.splitlines()[-1])
-        return tuple(GpuMemory(str(g["name"]), int(g["free"]), int(g["total"])) for g in found)
+        return tuple(
+            Device(str(g["name"]), str(g["description"]), int(g["free_bytes"]), int(g["total_bytes"]))
+            for g in found
+        )
     except (OSError, subprocess.SubprocessError, ValueError, LookupError, TypeError):
         return ()

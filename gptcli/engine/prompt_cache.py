@@ -107,7 +107,7 @@ class PromptCache:
             return None
         return Found(head.tokens, length, state)
 
-    def save(self, tokens: Sequence[int], state: bytes) -> None:
+    def save(self, tokens: Sequence[int], state: bytes | memoryview) -> None:
         """Write a file in the background; what fails is left."""
         if len(tokens) < LEAST_TOKENS or len(state) > self._most_bytes // 4:
             return
@@ -120,7 +120,7 @@ class PromptCache:
         if self._writer is not None:
             self._writer.join(timeout_s)
 
-    def _write(self, tokens: list[int], state: bytes) -> None:
+    def _write(self, tokens: list[int], state: bytes | memoryview) -> None:
         packed = array.array("i", tokens).tobytes()
         name = f"{self._key}-{hashlib.sha256(packed).hexdigest()[:24]}{ENDING}"
         head = {

@@ -105,7 +105,9 @@ def verdict(need: MemoryNeed, machine: Machine) -> Verdict:
 
 def kv_cache_bytes(header: GgufHeader, window: int) -> int:
     """Return the bytes of an F16 KV cache for one sequence of `window` tokens, and recurrent states."""
-    widths = _kv_widths(header)
+    widths = header.kv_widths()
+    if widths is None:  # no attention at all
+        widths = [0] * (header.block_count or 0)
     sliding = _sliding_layers(header, len(widths))
     cells = _sliding_cells(header, window)
     kv = sum(
@@ -123,25 +125,6 @@ def quantization_name(header: GgufHeader) -> str | None:
 def parameter_count(header: GgufHeader) -> int | None:
     """Return the number of parameters; None if the header was read without its tensors."""
     return header.parameter_count or None
-
-
-def _kv_widths(header: GgufHeader) -> list[int]:
-    """Return, for each layer, the elements of a token's key and value; 0 where there is no attention."""
-    layers = header.block_count or 0
-    heads = header.per_layer("attention.head_count")
-    kv_heads = header.head_count_kv if header.head_count_kv is not None else heads
-    most_heads = max(heads, default=0) if isinstance(heads, tuple) else heads or 0
-    by_default = (header.embedding_length or 0) // most_heads if most_heads else 0
-    key, value = header.key_length or by_default, header.value_length or by_default
-    if kv_heads is None:
-        return [0] * layers
-    per_layer = list(kv_heads) if isinstance(kv_heads, tuple) else [kv_heads] * layers
-    interval = header.model_number("full_attention_interval")
-    if interval:  # of the layers between, each has a recurrent state
-        per_layer = [count if (n + 1) % interval == 0 else 0 for n, count in enumerate(per_layer)]
-    shared = header.model_number("attention.shared_kv_layers") or 0  # they read the cache of others
-    widths = [count * (key + value) for count in per_layer]
-    return widths[: len(widths) - shared] if shared < len(widths) else widths
 
 
 def _sliding_layers(header: GgufHeader, layers: int) -> Sequence[bool]:

@@ -121,11 +121,10 @@ class GgufHeader:
         """The elements of all tensors that were read."""
         return sum(math.prod(tensor.shape) for tensor in self.tensors)
 
-    def kv_bytes_per_token(self, cache_type_bytes: float = 2) -> int | None:
-        """Return the bytes that one token takes in the KV cache, over all layers; None if not known.
+    def kv_widths(self) -> list[int] | None:
+        """Return, for each layer with a KV cache, the elements of one token's key and value.
 
-        `cache_type_bytes` is the size of one cached element (2: F16). An upper bound: layers with a
-        sliding window keep no more than the window, recurrent layers one state for all tokens.
+        0 for a layer without attention, such as a recurrent one; None where the header does not say.
         """
         heads = self.per_layer("attention.head_count")
         kv_heads = self.head_count_kv if self.head_count_kv is not None else heads
@@ -134,8 +133,21 @@ class GgufHeader:
         key, value = self.key_length or by_default, self.value_length or by_default
         if kv_heads is None or self.block_count is None or not (key and value):
             return None
-        total = sum(kv_heads) if isinstance(kv_heads, tuple) else kv_heads * self.block_count
-        return math.ceil(total * (key + value) * cache_type_bytes)
+        counts = list(kv_heads) if isinstance(kv_heads, tuple) else [kv_heads] * self.block_count
+        interval = self.model_number("full_attention_interval")
+        if interval:  # the layers between have a recurrent state
+            counts = [count if (n + 1) % interval == 0 else 0 for n, count in enumerate(counts)]
+        shared = self.model_number("attention.shared_kv_layers") or 0  # they read the cache of others
+        return [count * (key + value) for count in counts[: max(0, len(counts) - shared)]]
+
+    def kv_bytes_per_token(self, cache_type_bytes: float = 2) -> int | None:
+        """Return the bytes that one token takes in the KV cache, over all layers; None if not known.
+
+        `cache_type_bytes` is the size of one cached element (2: F16). An upper bound: layers with a
+        sliding window keep no more than the window.
+        """
+        widths = self.kv_widths()
+        return None if widths is None else math.ceil(sum(widths) * cache_type_bytes)
 
     def number(self, key: str) -> int | None:
         """Return the number under the key; None if the file has none, or a negative one."""

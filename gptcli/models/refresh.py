@@ -17,7 +17,7 @@ from typing import Any
 
 from gptcli.errors import GptcliError
 from gptcli.models.fit import estimate
-from gptcli.models.gguf import GgufHeader, read_remote_header
+from gptcli.models.gguf import GgufHeader
 from gptcli.models.hub.client import Hub, RemoteRepo
 from gptcli.models.quants import quantization_of
 from gptcli.models.records import today
@@ -120,9 +120,8 @@ def _put(table: Any, key: str, value: object) -> Iterator[Change]:
 
 def _header(hub: Hub, remote: RemoteRepo, entry: Mapping[str, Any]) -> GgufHeader:
     path = str(entry["files"][0]["path"])
-    size = next(file.size for file in remote.files if file.path == path)
-    location = hub.locate(remote.repo, remote.commit, path)
-    return read_remote_header(lambda start, end: hub.read(location, start, end), size, path)
+    file = next(file for file in remote.files if file.path == path)
+    return hub.header(remote.repo, remote.commit, file)
 
 
 if __name__ == "__main__":

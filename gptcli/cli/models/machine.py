@@ -8,7 +8,7 @@ from gptcli.engine.devices import probe_gpus
 from gptcli.engine.machine import memory
 from gptcli.errors import ModelFileError
 from gptcli.models.fit import Gpu, Machine, MemoryNeed, Verdict, estimate, verdict
-from gptcli.models.gguf import GgufHeader, read_remote_header
+from gptcli.models.gguf import GgufHeader
 from gptcli.models.hub.client import Hub, RemoteRepo
 from gptcli.models.quants import Variant
 from gptcli.output.amounts import byte_count
@@ -41,7 +41,7 @@ def this_machine() -> Machine:
     """Return the memory of this machine, as it is now."""
     found = memory()
     free, total = (found.available, found.total) if found is not None else (1 << 62, 1 << 62)
-    gpus = tuple(Gpu(gpu.name, gpu.free, gpu.total) for gpu in probe_gpus())
+    gpus = tuple(Gpu(d.description, d.free_bytes, d.total_bytes) for d in probe_gpus())
     return Machine(free, total, gpus)
 
 
@@ -71,10 +71,7 @@ class Fitting:
         key = (remote.repo, remote.commit)
         if key not in self._headers:
             try:
-                location = self._hub.locate(remote.repo, remote.commit, first.path)
-                self._headers[key] = read_remote_header(
-                    lambda start, end: self._hub.read(location, start, end), first.size, first.path
-                )
+                self._headers[key] = self._hub.header(remote.repo, remote.commit, first)
             except ModelFileError:
                 self._headers[key] = None
         return self._headers[key]

@@ -25,7 +25,7 @@ def remove_models(params: dict[str, Any], output: Output) -> bool:
     if params["json"]:
         names = [] if params["dry_run"] else removal.names
         output.json({"removed": names, "freed_bytes": removal.freed})
-    else:
+    elif removal.freed:
         verb = "would free" if params["dry_run"] else "freed"
         output.status(f"{verb} {byte_count(removal.freed)}")
     return True

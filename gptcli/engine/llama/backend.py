@@ -174,12 +174,12 @@ class LlamaBackend(LlamaModel):
         """Drop all that a sequence holds."""
         self._lib.llama_memory_seq_rm(self._memory, sequence, -1, -1)
 
-    def save_state(self, sequence: int) -> bytes:
+    def save_state(self, sequence: int) -> memoryview:
         """Return what the memory holds of a sequence, to be restored into this model and build."""
         size = self._lib.llama_state_seq_get_size(self._context, sequence)
         buffer = (ctypes.c_uint8 * size)()
         written = self._lib.llama_state_seq_get_data(self._context, buffer, size, sequence)
-        return memoryview(buffer)[:written].tobytes()
+        return memoryview(buffer)[:written]  # a copy more would show in the peak
 
     def restore_state(self, sequence: int, state: bytes) -> bool:
         """Fill an empty sequence with a saved state; False if it does not fit."""

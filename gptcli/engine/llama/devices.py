@@ -4,25 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import json
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from gptcli.engine.devices import Device
+
 GPU_DEVICE_TYPES = (1, 2)  # enum ggml_backend_dev_type: GPU, integrated GPU
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """A GPU that llama.cpp can use, with its memory in bytes."""
-
-    name: str
-    description: str
-    free_bytes: int
-    total_bytes: int
-
-    def __str__(self) -> str:
-        free, total = self.free_bytes / 2**30, self.total_bytes / 2**30
-        return f"{self.name} {self.description}, {free:.1f} of {total:.1f} GiB free"
 
 
 def kv_bytes_per_token(lib: Any, model: Any) -> int:
@@ -79,8 +67,7 @@ def _main() -> None:
 
     lib = load_bindings()
     devices = gpu_devices(lib) if lib.llama_supports_gpu_offload() else []
-    found = [{"name": d.description, "free": d.free_bytes, "total": d.total_bytes} for d in devices]
-    print(json.dumps(found))  # noqa: T201
+    print(json.dumps([asdict(device) for device in devices]))  # noqa: T201
 
 
 if __name__ == "__main__":

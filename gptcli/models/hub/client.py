@@ -16,7 +16,8 @@ import httpx2
 
 from gptcli import __version__
 from gptcli.errors import UsageError
-from gptcli.models.hub.faults import Attempt, is_passing, retry_after, translated
+from gptcli.models.gguf import GgufHeader, read_remote_header
+from gptcli.models.hub.faults import Attempt, is_passing, may_have_expired, retry_after, translated
 from gptcli.models.hub.library import import_library
 from gptcli.models.quants import RepoFile
 from gptcli.models.registry import is_repo_id
@@ -116,13 +117,14 @@ class Hub:
 
     def locate(self, repo: str, commit: str, path: str) -> Location:
         """Return where a file's bytes are, now."""
+        attempt = self._attempt(repo, commit)
+        return self.retrying(attempt, lambda: self._locate(repo, commit, path))
+
+    def _locate(self, repo: str, commit: str, path: str) -> Location:
         library = self._library
         url = library.hf_hub_url(repo, path, revision=commit, endpoint=self.endpoint)
-        found = self.retrying(
-            self._attempt(repo, commit),
-            lambda: library.get_hf_file_metadata(
-                url, token=self.token or False, endpoint=self.endpoint, library_name="gptcli"
-            ),
+        found = library.get_hf_file_metadata(
+            url, token=self.token or False, endpoint=self.endpoint, library_name="gptcli"
         )
         return Location(str(found.location), str(found.etag), int(found.size or 0))
 
@@ -161,11 +163,17 @@ class Hub:
                 )
             yield response
 
-    def read(self, location: Location, start: int, end: int) -> bytes:
-        """Return the bytes from `start` to `end` (not included), or as far as the file goes."""
+    def header(self, repo: str, commit: str, file: RepoFile) -> GgufHeader:
+        """Return what the first MiB of a file says of the model. Raises ModelFileError too."""
+        return read_remote_header(
+            lambda start, end: self._read(repo, commit, file.path, start, end), file.size, file.path
+        )
+
+    def _read(self, repo: str, commit: str, path: str, start: int, end: int) -> bytes:
+        """Return a file's bytes from `start` to `end` (not included), or as far as it goes."""
 
         def once() -> bytes:
-            with self.stream(location, start, end) as response:
+            with self.stream(self._locate(repo, commit, path), start, end) as response:
                 skip = start if response.status_code == 200 else 0
                 received = b""
                 for block in response.iter_raw():
@@ -174,12 +182,23 @@ class Hub:
                         break
                 return received[skip : skip + end - start]
 
-        return self.retrying(self._attempt(""), once)
+        # Each attempt gets a new address.
+        return self.retrying(
+            self._attempt(repo, commit), once, passes=lambda e: is_passing(e) or may_have_expired(e)
+        )
 
-    def retrying(self, attempt: Attempt, call: Callable[[], T], *, attempts: int = ATTEMPTS) -> T:
+    def retrying(
+        self,
+        attempt: Attempt,
+        call: Callable[[], T],
+        *,
+        attempts: int = ATTEMPTS,
+        passes: Callable[[Exception], bool] = is_passing,
+    ) -> T:
         """Return what the call returns, tried again where that may help. Raises our errors.
 
-        OSError stays as it is where it comes from the disk.
+        `passes` tells whether an error may be gone a moment later. OSError stays as it is where it
+        comes from the disk.
         """
         for failures in range(1, attempts + 1):
             try:
@@ -187,7 +206,7 @@ class Hub:
             except (httpx2.HTTPError, OSError, ValueError, EOFError) as error:
                 if isinstance(error, OSError) and error.errno and not isinstance(error, ConnectionError):
                     raise
-                if failures == attempts or not is_passing(error):
+                if failures == attempts or not passes(error):
                     raise translated(error, attempt) from error
                 asked = retry_after(error)
                 self.sleep(min(asked or 0.25 * 2**failures, MOST_PATIENCE_S))

@@ -32,6 +32,13 @@ def is_passing(error: Exception) -> bool:
     return isinstance(error, httpx2.TransportError | ConnectionError)
 
 
+def may_have_expired(error: Exception) -> bool:
+    """Tell whether a signed address was refused that may have been good for a while only."""
+    errors = import_library().errors
+    is_about_repo = isinstance(error, errors.RepositoryNotFoundError | errors.DisabledRepoError)
+    return status_of(error) == 403 and not is_about_repo
+
+
 def status_of(error: Exception) -> int | None:
     response = getattr(error, "response", None)
     return getattr(response, "status_code", None)

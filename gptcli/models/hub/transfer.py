@@ -17,7 +17,15 @@ import httpx2
 from gptcli.errors import GptcliError, NetworkError, StorageError
 from gptcli.models.cache import blob_path, lock_path, part_path, repo_dir
 from gptcli.models.hub.client import MOST_PATIENCE_S, Hub, Location
-from gptcli.models.hub.faults import Attempt, is_passing, mismatch, retry_after, status_of, translated
+from gptcli.models.hub.faults import (
+    Attempt,
+    is_passing,
+    may_have_expired,
+    mismatch,
+    retry_after,
+    status_of,
+    translated,
+)
 from gptcli.models.hub.library import import_library
 from gptcli.models.quants import RepoFile
 from gptcli.paths import hub_cache_dir
@@ -251,7 +259,7 @@ class _Transfer:
             cause = error.__cause__ if isinstance(error, NetworkError) else error
             if not isinstance(cause, Exception):
                 raise
-            if not (is_passing(cause) or status_of(cause) == 403):
+            if not (is_passing(cause) or may_have_expired(cause)):
                 raise translated(cause, self._attempt()) from cause
             return cause
         return httpx2.RemoteProtocolError("the server stops too early")
