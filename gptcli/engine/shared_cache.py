@@ -168,7 +168,8 @@ class SharedCache:
         """Save what is evaluated of a prompt, if it was long and new."""
         if self._prompt_cache is not None and strand.evaluated - strand.shared >= LEAST_TOKENS:
             state = self._backend.save_state(strand.sequence)
-            self._prompt_cache.save(strand.tokens[: strand.evaluated], state)
+            if state is not None:
+                self._prompt_cache.save(strand.tokens[: strand.evaluated], state)
 
     def _keep(self, strand: AnyStrand, length: int) -> None:
         """Go on from what the strand's own sequence holds."""

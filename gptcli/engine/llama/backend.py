@@ -174,9 +174,14 @@ class LlamaBackend(LlamaModel):
         """Drop all that a sequence holds."""
         self._lib.llama_memory_seq_rm(self._memory, sequence, -1, -1)
 
-    def save_state(self, sequence: int) -> memoryview:
-        """Return what the memory holds of a sequence, to be restored into this model and build."""
+    def save_state(self, sequence: int) -> memoryview | None:
+        """Return what the memory holds of a sequence, to be restored into this model and build.
+
+        None if that is more than an eighth of the weights: its copy would show in the peak of memory.
+        """
         size = self._lib.llama_state_seq_get_size(self._context, sequence)
+        if size > self.info.size_bytes // 8:
+            return None
         buffer = (ctypes.c_uint8 * size)()
         written = self._lib.llama_state_seq_get_data(self._context, buffer, size, sequence)
         return memoryview(buffer)[:written]  # a copy more would show in the peak
