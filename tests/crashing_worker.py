@@ -28,8 +28,7 @@ def main(mode: str) -> None:
     if mode == "python":
         raise ImportError("no module named llama_cpp")
     send(events, wire.Ready(model=ModelInfo(name="crashing"), extra_buffers=extra_buffers))
-    for line in requests:
-        request = wire.loads(line)
+    for request in (request for line in requests for request in wire.loads(line)):
         assert isinstance(request, Generate)
         send(events, Started(id=request.id, prompt_tokens=1, context_size=10))
         if mode == "always" or (mode == "instructions" and extra_buffers):

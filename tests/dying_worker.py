@@ -14,8 +14,8 @@ def main() -> None:
     requests = sys.stdin.buffer
     wire.loads(requests.readline())
     send(wire.Ready(model=ModelInfo(name="dying"), extra_buffers=False))
-    for line in requests:
-        request = wire.loads(line)
+    messages = (wire.loads(line) for line in requests)
+    for request in (each for message in messages if isinstance(message, tuple) for each in message):
         if not isinstance(request, Generate):
             continue
         send(Started(id=request.id, prompt_tokens=1, context_size=10))

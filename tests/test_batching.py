@@ -479,6 +479,30 @@ def test_a_lone_request_is_answered_without_waiting_for_others() -> None:
 
 
 @every_memory
+def test_a_lone_request_begins_again_in_company_when_others_come(memory: Memory) -> None:
+    run = Run(FakeBackend(window=WINDOW, most_cells=16 * WINDOW, memory=memory), parallel=4)
+    asked = [ask(n, words(10, first=n), 3) for n in range(3)]
+    run.submit(asked[0])
+    run.step()
+
+    run.finish(*asked[1:])
+
+    assert [sequences > 4 for sequences, _ in run.backend.opened] == [False, True]
+    assert [run.outcome(n) for n in range(3)] == [alone(request) for request in asked]
+    assert [type(event) for event in run.events[0]].count(Started) == 1
+
+
+def test_a_long_prompt_is_not_read_again_for_company() -> None:
+    run = Run(FakeBackend([b" on"], window=8 * WINDOW), parallel=4)
+    run.submit(ask(0, words(300), 40))
+    run.step()
+
+    run.finish(ask(1, words(10), 1))
+
+    assert run.backend.evaluated < 400
+
+
+@every_memory
 def test_the_next_turn_of_a_chat_evaluates_only_what_is_new(memory: Memory) -> None:
     run = Run(FakeBackend([b" yes", b" sir"], window=WINDOW, memory=memory), parallel=32)
     run.finish(ask(0, words(20)))

@@ -141,15 +141,15 @@ def test_writing_is_timed_from_when_all_are_written() -> None:
 
 
 def test_the_real_engine_works_on_all_at_once(cli: Cli, tiny_model: Path, home: Path) -> None:
-    arguments = ("--batch", "1,3", "--prompt-tokens", "24", "--tokens", "8", "--repeat", "1")
+    arguments = ("--batch", "1,3", "--prompt-tokens", "24", "--tokens", "200", "--repeat", "1")
 
     result = cli("bench", "-m", str(tiny_model), *arguments, "--json")
 
     (shown,) = result.json["runs"]
     assert (result.status, result.stderr) == (0, "kept as run 1\n")
     assert [(each["at_once"], each["completion_tokens"]) for each in shown["results"]] == [
-        (1, 8),
-        (3, 24),
+        (1, 200),
+        (3, 600),
     ]
     assert all(each["decode_tokens_per_s"]["min"] > 0 for each in shown["results"])
     assert shown["model"]["file"] == "tiny.gguf"

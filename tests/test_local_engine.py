@@ -23,7 +23,7 @@ from gptcli.engine.api import (
     Started,
     complete,
 )
-from gptcli.engine.local import LocalEngine
+from gptcli.engine.local import LocalEngine, Worker
 from gptcli.engine.worker import CrashMemory
 from gptcli.errors import EngineCrashedError, ModelFileError
 from gptcli.sampling import SamplingParams
@@ -59,6 +59,22 @@ def test_a_crash_at_the_first_decode_is_survived_without_extra_buffers() -> None
         (restart,) = engine.restarts
         assert "SIGSEGV" in restart
         assert "without extra buffers" in restart
+
+
+def test_requests_that_are_there_together_are_sent_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    with crashing("never") as engine:
+        sent: list[object] = []
+        send = Worker.send
+
+        def noted(worker: Worker, message: object) -> None:
+            sent.append(message)
+            send(worker, message)
+
+        monkeypatch.setattr(Worker, "send", noted)
+
+        list(engine.run([Generate(prompt="x", id=n) for n in range(40)]))
+
+    assert len(sent) < 20  # each on its own: 40
 
 
 def test_a_second_crash_is_an_error() -> None:
@@ -157,7 +173,7 @@ def test_a_remembered_crash_is_avoided_and_said(cli: Cli, tiny_model: Path, home
 def test_the_worker_ends_with_its_parent(tiny_model: Path) -> None:
     code = (
         "import sys, time\n"
-        "from gptcli.engine.local import LocalEngine\n"
+        "from gptcli.engine.local import LocalEngine, Worker\n"
         "from gptcli.engine.api import EngineSettings, Generate\n"
         "from gptcli.sampling import SamplingParams\n"
         "settings = EngineSettings(model_path=sys.argv[1], model_name='tiny', ctx_size=500000)\n"

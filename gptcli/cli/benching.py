@@ -240,7 +240,7 @@ def _rounded(rate: float) -> float:
 def _warn(task: BenchTask, results: list[BatchResult], output: Output) -> None:
     if crowded := [each for each in results if each.at_once < each.batch]:
         most = max(each.at_once for each in crowded)
-        output.warning(f"batch of {_sizes(crowded)}: no more than {most} at once had room")
+        output.warning(f"batch of {_sizes(crowded)}: no more than {most} were worked on at once")
     if short := [each for each in results if each.tokens < each.batch * task.tokens]:
         output.warning(f"batch of {_sizes(short)}: answers ended early, so fewer were written together")
 

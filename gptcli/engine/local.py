@@ -215,13 +215,19 @@ class FeederDone:
 
 
 class Feeder:
-    """Sends requests to the worker as there is room; knows which are not finished yet."""
+    """Sends requests to the worker as there is room; knows which are not finished yet.
+
+    One thread reads the requests, another sends: requests that are there together arrive together, and
+    the worker begins them together; none waits for a later one.
+    """
 
     def __init__(self, requests: Iterable[Request], worker: Worker) -> None:
         self._requests = requests
         self._worker = worker
         self._room = threading.Semaphore(REQUESTS_AHEAD)
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
+        self._unsent: list[Request] = []
+        self._is_read = False
         self._is_stopped = False
         self._is_exhausted = False
         self._error: BaseException | None = None
@@ -229,26 +235,39 @@ class Feeder:
         self.outstanding: dict[RequestId, Request] = {}
 
     def start(self) -> None:
-        threading.Thread(target=self._feed, daemon=True).start()
+        threading.Thread(target=self._read, daemon=True).start()
+        threading.Thread(target=self._send, daemon=True).start()
 
-    def _feed(self) -> None:
+    def _read(self) -> None:
         try:
             for request in self._requests:
                 self._room.acquire()
-                with self._lock:
+                with self._changed:
                     if self._is_stopped:
                         return
                     if request.id in self.outstanding:
                         raise ValueError(f"two requests with the id {request.id} at once")
                     self.outstanding[request.id] = request
-                    self._worker.send(request)
+                    self._unsent.append(request)
+                    self._changed.notify()
         except BaseException as error:  # noqa: BLE001 (raised again by the thread that runs)
             self._end(FeederDone(error))
         else:
             self._end(FeederDone())
 
+    def _send(self) -> None:
+        with self._changed:
+            while not self._is_stopped and not (self._is_read and not self._unsent):
+                if self._unsent:
+                    self._worker.send(self._unsent)
+                    self._unsent = []
+                else:
+                    self._changed.wait()
+
     def _end(self, done: FeederDone) -> None:
-        with self._lock:
+        with self._changed:
+            self._is_read = True
+            self._changed.notify()
             self._worker.messages.put(done)
 
     def take_end(self, done: FeederDone) -> None:
@@ -257,7 +276,7 @@ class Feeder:
     def take_event(self, event: Event) -> None:
         self.has_events = True
         if isinstance(event, FINAL_EVENTS):
-            with self._lock:
+            with self._changed:
                 self.outstanding.pop(event.id, None)
             self._room.release()
 
@@ -270,20 +289,23 @@ class Feeder:
 
     def stop(self) -> list[RequestId]:
         """Send nothing more; return the ids of the requests that are not finished."""
-        with self._lock:
+        with self._changed:
             self._is_stopped = True
+            self._changed.notify()
+            for request in self._unsent:
+                del self.outstanding[request.id]
             return list(self.outstanding)
 
     def resend(self, worker: Worker) -> None:
         """Go on with a new worker, which gets all unfinished requests."""
-        with self._lock:
+        with self._changed:
             dead, self._worker = self._worker, worker
             while not dead.messages.empty():
                 message = dead.messages.get()
                 if isinstance(message, FeederDone):
                     worker.messages.put(message)
-            for request in self.outstanding.values():
-                worker.send(request)
+            self._unsent = []
+            worker.send(list(self.outstanding.values()))
 
 
 class Worker:

@@ -39,6 +39,7 @@ from gptcli.sampling import OutputConstraint, SamplingParams
 
 ROOM_FOR_ANSWER = 1024  # tokens of the window kept for an answer of unknown length
 CHUNK_BESIDE_ANSWERS = 128  # prompt tokens a step while answers are written: half a second, not two
+BEGUN_AGAIN = 256  # tokens: they are read sooner than an answer is waited for
 LEAST_CHUNK = 32  # prompt tokens of one request a step, where several wait: fewer would not pay
 
 
@@ -105,9 +106,9 @@ class Scheduler:
 
     # ------------------------------------------------------------------------------------ requests
 
-    def expect(self, request_id: RequestId) -> None:
-        """Forget a cancellation that came too late for an earlier request of this id."""
-        self._cancelled.discard(request_id)
+    def expect(self, *request_ids: RequestId) -> None:
+        """Forget cancellations that came too late for earlier requests of these ids."""
+        self._cancelled.difference_update(request_ids)
 
     def submit(self, request: Request) -> None:
         """Take a request; its events come from `step`."""
@@ -247,6 +248,7 @@ class Scheduler:
     def _admit(self) -> Iterator[Event]:
         """Give sequences to the next requests, in order, as there is room in the cache."""
         self._cache.end_waits()  # before the sequence that is waited for gets another request
+        self._make_way()
         while self._prepared:
             strand = self._prepared[0]
             if not self._active and not self._cache.fits_empty(self._prepared):
@@ -269,6 +271,13 @@ class Scheduler:
                     context_size=min(self._cache.cells, self._backend.info.context_limit),
                 )
             strand.started = strand.started or time.perf_counter()
+
+    def _make_way(self) -> None:
+        """Let a lone request begin again in company, if little is lost: its context has one sequence."""
+        if self._active and self._prepared and self._cache.slots == 1 < self._parallel:
+            (lone,) = self._active
+            if lone.evaluated <= BEGUN_AGAIN:
+                self._put_back(lone)
 
     # -------------------------------------------------------------------------------------- a step
 

@@ -1,4 +1,7 @@
-"""Requests and events as lines of JSON, for the pipes between front and worker."""
+"""Requests and events as lines of JSON, for the pipes between front and worker.
+
+To the worker goes a Load, then lists of requests and Cancels; back come a Ready, then events.
+"""
 
 from __future__ import annotations
 

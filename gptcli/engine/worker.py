@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -95,7 +96,7 @@ class Inbox:
 
     def __init__(self, lines: BinaryIO) -> None:
         self._lines = lines
-        self.requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
+        self.requests: queue.SimpleQueue[Sequence[Request]] = queue.SimpleQueue()
         self.scheduler: Scheduler | None = None
         self.prompt_cache: PromptCache | None = None
 
@@ -108,16 +109,18 @@ class Inbox:
         """
         while True:
             try:
-                scheduler.submit(self.requests.get(block=not scheduler.has_work))
+                requests = self.requests.get(block=not scheduler.has_work)
             except queue.Empty:
                 return
+            for request in requests:
+                scheduler.submit(request)
 
     def _read(self) -> None:
         for line in self._lines:
             message = wire.loads(line)
-            if not isinstance(message, wire.Cancel):
+            if isinstance(message, tuple):
                 if self.scheduler is not None:
-                    self.scheduler.expect(message.id)
+                    self.scheduler.expect(*(request.id for request in message))
                 self.requests.put(message)
             elif self.scheduler is not None:
                 self.scheduler.cancel(message.id)
