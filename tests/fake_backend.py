@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from gptcli.engine.api import ModelInfo, TokenLogprob
-from gptcli.engine.scheduler import Aborted
-from gptcli.engine.strands import Span
+from gptcli.engine.backend import Aborted, Span
 from gptcli.errors import GptcliError
 from gptcli.sampling import OutputConstraint, SamplingParams
 

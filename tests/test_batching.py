@@ -29,8 +29,9 @@ from gptcli.engine.api import (
     Started,
     Tokenize,
 )
+from gptcli.engine.backend import Aborted
 from gptcli.engine.local import LocalEngine
-from gptcli.engine.scheduler import Aborted, Scheduler
+from gptcli.engine.scheduler import Scheduler
 from gptcli.errors import ContextOverflowError, GptcliError
 from gptcli.sampling import OutputConstraint, SamplingParams
 from tests.fake_backend import WORDS, FakeBackend, Memory

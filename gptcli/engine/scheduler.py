@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
 
 from gptcli.engine.answers import AnswerText
 from gptcli.engine.api import (
@@ -25,64 +24,21 @@ from gptcli.engine.api import (
     Score,
     Started,
     Tokenize,
-    TokenLogprob,
     Usage,
 )
+from gptcli.engine.backend import Aborted, Backend, Span
 from gptcli.engine.chat_template import opens_thinking
 from gptcli.engine.prompt_cache import PromptCache
-from gptcli.engine.prompts import PromptEncoder, Vocabulary, overflow_error
+from gptcli.engine.prompts import PromptEncoder, overflow_error
 from gptcli.engine.shared_cache import BRANCHES, SharedCache
-from gptcli.engine.strands import AnyStrand, Branch, GenerateStrand, ScoreStrand, Span
+from gptcli.engine.strands import AnyStrand, Branch, GenerateStrand, ScoreStrand
 from gptcli.errors import GptcliError, UsageError
 from gptcli.messages import Conversation
-from gptcli.sampling import OutputConstraint, SamplingParams
 
 ROOM_FOR_ANSWER = 1024  # tokens of the window kept for an answer of unknown length
 CHUNK_BESIDE_ANSWERS = 128  # prompt tokens a step while answers are written: half a second, not two
 BEGUN_AGAIN = 256  # tokens: they are read sooner than an answer is waited for
 LEAST_CHUNK = 32  # prompt tokens of one request a step, where several wait: fewer would not pay
-
-
-class Aborted(Exception):  # noqa: N818 (an event, not an error)
-    """The evaluation was stopped by `Backend.abort`; the cache is empty now."""
-
-
-class TokenSampler(Protocol):
-    """Chooses tokens for one request."""
-
-    def accept_prompt(self, tokens: Sequence[int]) -> None: ...
-    def sample(self, row: int) -> int: ...
-    def close(self) -> None: ...
-
-
-class Backend(Vocabulary, Protocol):
-    """A model in this process, with one KV cache for several sequences.
-
-    `evaluate` takes at most `batch_tokens` and sets each span's `row`; it and `embed` raise Aborted,
-    and `evaluate` GptcliError, after it has emptied the cache. `copy`, `truncate` and `restore_state`
-    return False where this model's memory cannot do it; then nothing has changed. `restores_parts`: a
-    restored state can be cut. `window_asked`: the tokens of a window as the user wants it, or 0.
-    `most_cells`: what the machine's memory allows.
-    """
-
-    batch_tokens: int
-    restores_parts: bool
-    window_asked: int
-
-    def open(self, sequences: int, cells: int) -> int: ...
-    def most_cells(self) -> int: ...
-    def evaluate(self, spans: Sequence[Span]) -> None: ...
-    def copy(self, source: int, target: int, length: int, held: int) -> bool: ...
-    def truncate(self, sequence: int, length: int) -> bool: ...
-    def clear(self, sequence: int) -> None: ...
-    def save_state(self, sequence: int) -> memoryview | None: ...
-    def restore_state(self, sequence: int, state: bytes) -> bool: ...
-    def sampler(self, sampling: SamplingParams, constraint: OutputConstraint | None) -> TokenSampler: ...
-    def token_logprob(self, token: int, alternatives: int, row: int) -> TokenLogprob: ...
-    def logprobs(self, row: int, tokens: Sequence[int]) -> list[float]: ...
-    def embed(self, tokens: Sequence[int]) -> tuple[float, ...]: ...
-    def abort(self) -> None: ...
-    def resume(self) -> None: ...
 
 
 class Scheduler:

@@ -8,14 +8,11 @@ that keeps exactly the common prefix, and is copied whole.
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from typing import TYPE_CHECKING
 
+from gptcli.engine.backend import Backend
 from gptcli.engine.cells import CellLedger, common_prefix
 from gptcli.engine.prompt_cache import LEAST_TOKENS, PromptCache
 from gptcli.engine.strands import AnyStrand
-
-if TYPE_CHECKING:
-    from gptcli.engine.scheduler import Backend
 
 SMALLEST_WINDOW = 4096  # tokens; a window grows when a request asks for more
 LEAST_SHARED = 8  # tokens of a common prefix: fewer are as quickly evaluated

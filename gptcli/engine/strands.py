@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from gptcli.engine.answers import AnswerText
 from gptcli.engine.api import (
@@ -20,30 +19,8 @@ from gptcli.engine.api import (
     TokenLogprob,
     Usage,
 )
+from gptcli.engine.backend import Backend, Span, TokenSampler
 from gptcli.engine.thinking import MARKERS
-
-if TYPE_CHECKING:
-    from gptcli.engine.scheduler import Backend, TokenSampler
-
-
-@dataclass(slots=True)
-class Span:
-    """Tokens to evaluate behind what a sequence holds.
-
-    Logits are wanted of each with `all_rows`, else of the last if `is_end`. `row` is where the first
-    token's logits are, once evaluated.
-    """
-
-    sequence: int
-    tokens: Sequence[int]
-    start: int
-    is_end: bool = True
-    all_rows: bool = False
-    row: int = 0
-
-    @property
-    def last_row(self) -> int:
-        return self.row + len(self.tokens) - 1
 
 
 @dataclass(slots=True, kw_only=True)

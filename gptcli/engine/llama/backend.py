@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from gptcli.engine.api import EngineSettings, TokenLogprob
+from gptcli.engine.backend import Aborted, Span
 from gptcli.engine.llama.devices import kv_bytes_per_token
 from gptcli.engine.llama.model import LlamaModel
 from gptcli.engine.llama.sampler import Logits, Sampler
 from gptcli.engine.machine import memory
-from gptcli.engine.scheduler import Aborted
-from gptcli.engine.strands import Span
 from gptcli.errors import ContextOverflowError, GptcliError, MemoryFitError
 from gptcli.sampling import OutputConstraint, SamplingParams
 
@@ -24,7 +23,7 @@ EMBED_TOKENS = 2048  # the longest text to embed: pooling wants it in one batch
 
 
 class LlamaBackend(LlamaModel):
-    """A model that can be run (`gptcli.engine.scheduler.Backend`)."""
+    """A model that can be run (`gptcli.engine.backend.Backend`)."""
 
     def __init__(self, settings: EngineSettings, *, extra_buffers: bool = True) -> None:
         super().__init__(settings, extra_buffers=extra_buffers)
