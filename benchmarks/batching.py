@@ -28,7 +28,9 @@ from pathlib import Path
 
 from benchmarks.processes import run
 from gptcli.engine.api import EngineSettings, Failed, Finished, Generate, Request, Score, Scored
+from gptcli.engine.llama.backend import LlamaBackend
 from gptcli.engine.local import LocalEngine
+from gptcli.engine.scheduler import Scheduler
 from gptcli.sampling import SamplingParams
 
 GPTCLI = (sys.executable, "-m", "gptcli")
@@ -57,6 +59,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     for model in options.model:
         batch_rows(options.peers, model, options.runs)
+        worker_row(model, options.runs)
         server_row(options.peers, model)
         score_row(options.peers, model, options.texts)
         document_row(model)
@@ -129,6 +132,27 @@ def batch_rows(peers: Path, model: Path, runs: int) -> None:
     middle = statistics.median
     row(name, model.stem, middle(ours), middle(theirs), "llama-batched-bench", ">= 0.9")
     row(name, model.stem, middle(ours), middle(single), "--parallel 1", ">= 4")
+
+
+def in_process_rate(model: Path) -> float:
+    """Return the total tokens a second of the scheduler in this process: no worker, no pipes."""
+    settings = EngineSettings(model_path=str(model), model_name=model.stem, parallel=PROMPTS)
+    scheduler = Scheduler(LlamaBackend(settings), PROMPTS)
+    list(scheduler.run([Generate(prompt="warm", sampling=SamplingParams(max_tokens=2))]))
+    started = time.perf_counter()
+    ends = [e for e in scheduler.run(generate_requests(PROMPTS, TOKENS)) if isinstance(e, Finished)]
+    seconds = time.perf_counter() - started
+    return sum(end.usage.prompt_tokens + end.usage.completion_tokens for end in ends) / seconds
+
+
+def worker_row(model: Path, runs: int) -> None:
+    ours, theirs = [], []
+    for _ in range(runs):
+        with concurrent.futures.ProcessPoolExecutor(1) as process:  # its memory ends with it
+            theirs.append(process.submit(in_process_rate, model).result())
+        ours.append(total_rate(model, PROMPTS, PROMPTS, TOKENS)[0])
+    name = f"{PROMPTS} prompts x {TOKENS} tokens, tokens/s"
+    row(name, model.stem, statistics.median(ours), statistics.median(theirs), "in-process", ">= 0.97")
 
 
 # ------------------------------------------------------------------------------------------- server
@@ -210,21 +234,16 @@ def score_row(peers: Path, model: Path, path: Path | None) -> None:
             new += event.usage.prompt_tokens - event.usage.cached_tokens
     seconds = time.perf_counter() - started
     worker.close()
-    done = run(
-        [
-            *(str(peers / "llama-bench"), "-m", str(model), "-p", "512", "-n", "0", "-r", "3"),
-            *("-o", "json"),
-        ]
-    )
-    limit = float(json.loads(done.stdout)[0]["avg_ts"])
-    row(
-        f"scoring {len(found)} texts, new tokens/s",
-        model.stem,
-        new / seconds,
-        limit,
-        "llama-bench pp512",
-        ">= 0.9",
-    )
+    name = f"scoring {len(found)} texts, new tokens/s"
+    for size in (512, round(new / len(found))):
+        limit = prompt_rate(peers, model, size)
+        row(name, model.stem, new / seconds, limit, f"llama-bench pp{size}", ">= 0.9")
+
+
+def prompt_rate(peers: Path, model: Path, size: int) -> float:
+    """Return the tokens a second at which llama-bench reads prompts of so many tokens."""
+    command = [str(peers / "llama-bench"), "-m", str(model), "-p", str(size), "-n", "0", "-r", "5"]
+    return float(json.loads(run([*command, "-o", "json"]).stdout)[0]["avg_ts"])
 
 
 # ----------------------------------------------------------------------------------------- document
@@ -233,28 +252,25 @@ def score_row(peers: Path, model: Path, path: Path | None) -> None:
 def document_row(model: Path) -> None:
     document = "\n\n".join(prompts(40, 40))
     with tempfile.TemporaryDirectory() as cache:
-        seconds = [first_token_s(model, document, question, cache) for question in ("Who?", "Where?")]
-    row(
-        "document asked again, s to the first token",
-        model.stem,
-        seconds[1],
-        seconds[0],
-        "first time",
-        "<= 0.15",
-    )
+        first, again = (
+            first_token_s(model, document, question, cache) for question in ("Who?", "Where?")
+        )
+    name = "document asked again in a new process, s to the first token"
+    row(name, model.stem, again[0], first[0], "first time", "<= 0.15")
+    row(f"{name}, without loading", model.stem, again[1], first[1], "first time", "<= 0.15")
 
 
-def first_token_s(model: Path, document: str, question: str, cache: str) -> float:
-    """Return the wall time of a whole process that answers with one token."""
+def first_token_s(model: Path, document: str, question: str, cache: str) -> tuple[float, float]:
+    """Return the wall time of a whole process that answers with one token, and that of its prompt."""
     started = time.perf_counter()
-    subprocess.run(
-        [*GPTCLI, "generate", "--raw", "-m", str(model), "-n", "1", "--temperature", "0", question],
+    done = subprocess.run(
+        [*GPTCLI, "generate", "--raw", "-m", str(model), "-n", "1", "--json", question],
         input=document.encode(),
         env={**os.environ, "GPTCLI_CACHE_DIR": cache},
         capture_output=True,
         check=True,
     )
-    return time.perf_counter() - started
+    return time.perf_counter() - started, float(json.loads(done.stdout)["timings"]["prompt_s"])
 
 
 # ------------------------------------------------------------------------------------------ records

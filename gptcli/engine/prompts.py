@@ -88,10 +88,10 @@ class PromptEncoder:
         As lm-evaluation-harness does: white space at the prefix's end goes to the continuations,
         and prefix and continuation are tokenized together, since " positive" is one token.
         """
-        text, _ = self.encode(request.prefix)
+        text, tokens = self.encode(request.prefix)
         kept = text.rstrip() or text
         moved = text[len(kept) :]
-        prefix = self._tokens(kept)
+        prefix = self._tokens(kept) if moved else list(tokens)
         continuations = []
         for continuation in request.continuations:
             whole = self._tokens(kept + moved + continuation)
