@@ -62,6 +62,11 @@ def bench_file() -> Path:
     return data_dir() / "bench.jsonl"
 
 
+def logs_file() -> Path:
+    """Return the database of conversations and logs."""
+    return data_dir() / "logs.db"
+
+
 def hub_cache_dir() -> Path:
     """Return the cache that the Hub's own programs use, as they find it."""
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):

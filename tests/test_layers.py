@@ -19,6 +19,7 @@ ALLOWED = {
     "tasks": {"prompts", "engine.api"},
     "prompts": {"engine.api"},
     "documents": set(),
+    "store": {"engine.api"},
     "models": {"settings", "paths"},
     "engine": set(),
 }
