@@ -67,6 +67,11 @@ def logs_file() -> Path:
     return data_dir() / "logs.db"
 
 
+def logs_notice_file() -> Path:
+    """Return the file that says that the user was told of the log."""
+    return state_dir() / "told-of-logs"
+
+
 def hub_cache_dir() -> Path:
     """Return the cache that the Hub's own programs use, as they find it."""
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from gptcli import paths
 from gptcli.engine.api import EngineSettings
 from gptcli.engine.local import LocalEngine
 from gptcli.models import starter
@@ -39,6 +40,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TERM", "xterm-256color")
     for kind in KINDS:
         monkeypatch.setenv(f"GPTCLI_{kind.upper()}_DIR", str(tmp_path / kind))
+    paths.logs_notice_file().parent.mkdir()
+    paths.logs_notice_file().touch()  # told of the log already: what a command says is its own
     if "huggingface_hub" in sys.modules:  # its HTTP client belongs to the endpoint of another test
         import huggingface_hub
 

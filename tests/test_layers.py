@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "gptcli"
 # Each layer may import itself, these layers, and the modules at the bottom.
 ALLOWED = {
     "cli": {"chat", "output", "tasks", "documents", "store", "models", "settings", "engine", "prompts"},
-    "output": {"engine.api"},
+    "output": {"engine.api", "store.records"},
     "tasks": {"prompts", "engine.api"},
     "prompts": {"engine.api"},
     "documents": set(),

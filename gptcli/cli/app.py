@@ -13,6 +13,7 @@ import typer.core
 from gptcli import __version__, paths
 from gptcli.cli import bench, cache, config, doctor, generate
 from gptcli.cli import map as map_module
+from gptcli.cli.logs import app as logs
 from gptcli.cli.models import app as models
 from gptcli.errors import ExitStatus, GptcliError, UsageError
 from gptcli.output.console import Output
@@ -45,6 +46,7 @@ app.command(name="map")(map_module.map_command)
 app.command(name="bench")(bench.bench)
 app.command(name="doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
+app.add_typer(logs.app, name="logs")
 app.add_typer(cache.app, name="cache")
 app.add_typer(config.app, name="config")
 

@@ -29,6 +29,12 @@ class Batch:
         self.failed = 0
         self.tokens = 0
 
+    @property
+    def summary(self) -> str:
+        """What was done so far."""
+        failed = f", {self.failed:,} failed" if self.failed else ""
+        return f"{counted(self.done, 'record')}{failed}, {self.tokens:,} tokens"
+
     @contextmanager
     def running(self) -> Generator[None, None, None]:
         """Show progress; at the end, and when stopped, say what was done."""

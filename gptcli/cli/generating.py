@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from gptcli.cli.logged import RunLog, logged_run
 from gptcli.cli.long_text import check_long, long_style, write_long_text
 from gptcli.cli.material import read_documents, stdin_text
 from gptcli.cli.opening import opened_engine
@@ -52,10 +53,14 @@ def run_generate(params: Params) -> None:
             task = replace(task, parts=_parts(params))
         else:
             task = _filled(template, values, task, params, engine)
-        if params["words"] is not None:
-            write_long_text(engine, task, params, long_style(template), output)
-        else:
-            _write(engine, task, params, output)
+        if params["dry_run"]:
+            _show_prompt(engine, task, params, output)
+            return
+        with logged_run("generate", params, output) as log:
+            if params["words"] is not None:
+                write_long_text(engine, task, params, long_style(template), output, log)
+            else:
+                _write(engine, task, params, output, log)
 
 
 def _template(params: Params) -> tuple[Template | None, dict[str, str]]:
@@ -114,15 +119,17 @@ def _filled(
     return replace(task, parts=parts, stop=task.stop + filled.stop)
 
 
-def _write(engine: Engine, task: GenerateTask, params: Params, output: Output) -> None:
+def _prepared(engine: Engine, task: GenerateTask, output: Output) -> PreparedPrompt:
     prepared = prepare(engine, task)
     for note in engine.model.notes:
         output.note(note)
     if prepared.dropped:
         output.warning(prepared.dropped)
-    if params["dry_run"]:
-        _show_prompt(engine, task, prepared, params, output)
-        return
+    return prepared
+
+
+def _write(engine: Engine, task: GenerateTask, params: Params, output: Output, log: RunLog) -> None:
+    prepared = _prepared(engine, task, output)
     echo = show_prompt(engine, task, prepared.prompt).text if params["echo"] else ""
     view = AnswerView(
         output,
@@ -134,8 +141,9 @@ def _write(engine: Engine, task: GenerateTask, params: Params, output: Output) -
         silent=params["json"],
         logprobs=task.logprobs is not None,
     )
+    log.ask(engine.model, task.parts)
     try:
-        view.show(generate(engine, task, prepared.prompt))
+        view.show(log.watch(generate(engine, task, prepared.prompt), task.sampling))
     finally:  # what was written until Ctrl-C or a crash is shown too
         if params["json"] and view.samples:
             answer = answer_json(engine.model, view.samples, logprobs=task.logprobs is not None)
@@ -155,10 +163,8 @@ def _warn(view: AnswerView, task: GenerateTask, output: Output) -> None:
         output.warning("the model wrote nothing")
 
 
-def _show_prompt(
-    engine: Engine, task: GenerateTask, prepared: PreparedPrompt, params: Params, output: Output
-) -> None:
-    shown = show_prompt(engine, task, prepared.prompt)
+def _show_prompt(engine: Engine, task: GenerateTask, params: Params, output: Output) -> None:
+    shown = show_prompt(engine, task, _prepared(engine, task, output).prompt)
     window = engine.model.context_limit
     if params["json"]:
         output.json(

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
+from gptcli.cli.logged import RunLog
 from gptcli.engine.api import Engine
 from gptcli.errors import UsageError
 from gptcli.output.answer import TextSink, rate, text_sink
@@ -38,7 +39,12 @@ def long_style(template: Template | None) -> LongStyle:
 
 
 def write_long_text(
-    engine: Engine, task: GenerateTask, params: dict[str, Any], style: LongStyle, output: Output
+    engine: Engine,
+    task: GenerateTask,
+    params: dict[str, Any],
+    style: LongStyle,
+    output: Output,
+    log: RunLog,
 ) -> None:
     """Write the text to stdout as it grows. On Ctrl-C what was written stays."""
     sink: TextSink | None = None
@@ -46,6 +52,8 @@ def write_long_text(
         sink = text_sink(
             output, markdown=params["markdown"] is not False, streams=not params["no_stream"]
         )
+    log.ask(engine.model, task.parts)
+    log.begin_answer(task.sampling)
     pieces: list[str] = []
     done: Done | None = None
     with ExitStack() as stack:
@@ -60,6 +68,7 @@ def write_long_text(
             for event in write_long(engine, task, params["words"], style):
                 if isinstance(event, Text):
                     pieces.append(event.text)
+                    log.grow(event.text)
                     if sink is not None:
                         sink.feed(event.text)
                 elif isinstance(event, Progress) and bar is not None:
@@ -67,6 +76,7 @@ def write_long_text(
                     bar.update(event.words_done, text=rate_text)
                 elif isinstance(event, Done):
                     done = event
+                    log.end_answer("stop", done.usage, done.timings)
         finally:
             if params["json"] and pieces:
                 output.json(_json(engine, task, "".join(pieces), done))

@@ -6,6 +6,7 @@ from itertools import chain, islice
 from typing import Any
 
 from gptcli.cli.batch import Batch, count_records
+from gptcli.cli.logged import logged_run
 from gptcli.cli.opening import opened_engine
 from gptcli.cli.options import engine_settings, make_output
 from gptcli.cli.record_files import Source, opened_source, opened_target
@@ -16,9 +17,10 @@ from gptcli.cli.sampling_options import (
     task_sampling,
     template_values,
 )
-from gptcli.engine.api import Engine
+from gptcli.engine.api import Engine, Usage
 from gptcli.errors import GptcliError, UsageError
 from gptcli.output.console import Output
+from gptcli.prompts.compose import PromptParts
 from gptcli.prompts.fields import InlinePrompt, LibraryPrompt, RecordPrompt
 from gptcli.prompts.library import MATERIAL, load_template
 from gptcli.tasks.map import MapTask, map_records, show_prompt
@@ -87,9 +89,21 @@ def _map(task: MapTask, params: Params, source: Source, output: Output) -> None:
         with opened_engine(params, output) as engine:
             for note in engine.model.notes:
                 output.note(note)
-            with batch.running():
-                _write_answers(engine, task, source, batch, field)
+            with logged_run("map", params, output) as log, batch.running():
+                # The records and their answers are in files of the user's: the log counts them.
+                log.ask(engine.model, _asked(params))
+                log.begin_answer(task.sampling)
+                try:
+                    _write_answers(engine, task, source, batch, field)
+                finally:
+                    log.grow(batch.summary)
+                log.end_answer("stop", Usage(completion_tokens=batch.tokens))
         output.note(f"seed {task.sampling.seed}")
+
+
+def _asked(params: Params) -> PromptParts:
+    instruction = params["prompt"] or f"--template {params['template']}"
+    return PromptParts(instruction=instruction, system=params["system"] or "")
 
 
 def _write_answers(engine: Engine, task: MapTask, source: Source, batch: Batch, field: str) -> None:

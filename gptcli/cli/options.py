@@ -90,8 +90,9 @@ SeedOpt = Annotated[
 ]
 NoLogOpt = Annotated[
     bool,
-    option("--no-log", help="Keep nothing of this prompt on the disk.", panel=OUTPUT_PANEL),
+    option("--no-log/--log", help="Keep nothing of this on the disk.", panel=OUTPUT_PANEL),
 ]
+YesOpt = Annotated[bool, option("-y", "--yes", help="Do not ask.")]
 QuietOpt = Annotated[bool, option("-q", "--quiet", help="No progress, no warnings.", panel=OUTPUT_PANEL)]
 VerboseOpt = Annotated[
     bool,

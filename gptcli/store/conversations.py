@@ -37,6 +37,7 @@ ID_LENGTH = 8
 ID_UNIT_S = 0.01
 ID_EPOCH_S = 1577836800  # 2020-01-01; 8 digits of 10 ms last until 2368
 
+CANDIDATES_NAMED = 5
 SUMMARY = """
     SELECT c.*,
         (SELECT count(*) FROM messages WHERE conversation = c.id AND NOT is_removed) AS message_count,
@@ -44,6 +45,15 @@ SUMMARY = """
             WHERE conversation = c.id AND role = 'user' AND NOT is_removed
             ORDER BY id LIMIT 1) AS first_text
     FROM conversations AS c
+"""
+SUMMARIES = """
+    WHERE c.id IN (SELECT conversation FROM messages)
+        AND (?1 IS NULL OR c.kind = ?1) AND (?2 IS NULL OR c.updated < ?2)
+    ORDER BY c.updated DESC, c.id DESC LIMIT ?3
+"""
+NAMED = """
+    WHERE c.title = ?1 OR substr(c.id, 1, length(?2)) = ?2
+    ORDER BY c.id = ?2 DESC, c.updated DESC LIMIT ?3
 """
 
 
@@ -200,12 +210,6 @@ class Conversations:
         """Replace what the command keeps with the conversation: any JSON."""
         self._set(cid, "settings", _json(settings))
 
-    def is_first(self, fact: str) -> bool:
-        """Tell whether this is the first call with this text, in any process, ever."""
-        with self._database.transaction() as connection:
-            noted = connection.execute("INSERT OR IGNORE INTO facts VALUES (?, 'told')", (fact,))
-        return bool(noted.rowcount)
-
     def delete(self, cids: Iterable[str]) -> int:
         """Delete conversations for good, their text overwritten; return how many there were."""
         count = 0
@@ -239,8 +243,8 @@ class Conversations:
         messages = tuple(read_message(row, tuple(attachments.get(row["id"], ()))) for row in rows)
         return read_conversation(found[0], messages)
 
-    def last(self, kind: str = "chat") -> str | None:
-        """Return the conversation of a kind that was last written to, if there is one."""
+    def last(self, kind: str | None = "chat") -> str | None:
+        """Return the conversation of a kind (None: any) that was last written to, if there is one."""
         found = self.summaries(kind, limit=1)
         return found[0].id if found else None
 
@@ -249,29 +253,21 @@ class Conversations:
 
         Raises UsageError for none, and for several: then it names them.
         """
-        rows = self._database.rows(
-            f"{SUMMARY} WHERE c.title = ? OR substr(c.id, 1, ?) = ? ORDER BY c.updated DESC LIMIT 6",
-            (name, len(name), name.lower()),
-        )
+        rows = self._database.rows(SUMMARY + NAMED, (name, name.lower(), CANDIDATES_NAMED + 1))
         found = [read_summary(row) for row in rows]
-        exact = [each for each in found if each.id == name.lower()] or found
-        if not name or not exact:
+        if not name or not found:
             raise _unknown(name)
-        if len(exact) > 1:
-            named = ", ".join(f"{each.id} ({each.title})" for each in exact[:5])
-            more = " and more" if len(exact) > 5 else ""
+        if len(found) > 1 and found[0].id != name.lower():
+            named = ", ".join(f"{each.id} ({each.title})" for each in found[:CANDIDATES_NAMED])
+            more = " and more" if len(found) > CANDIDATES_NAMED else ""
             raise UsageError(f'"{name}" may be {named}{more}', hint="more characters of the id")
-        return exact[0].id
+        return found[0].id
 
     def summaries(
         self, kind: str | None = None, *, limit: int | None = None, before: float | None = None
     ) -> list[ConversationSummary]:
         """Return conversations, the last written first; `before`: last written before a POSIX time."""
-        rows = self._database.rows(
-            f"{SUMMARY} WHERE (?1 IS NULL OR c.kind = ?1) AND (?2 IS NULL OR c.updated < ?2)"
-            " ORDER BY c.updated DESC, c.id DESC LIMIT ?3",
-            (kind, before, -1 if limit is None else limit),
-        )
+        rows = self._database.rows(SUMMARY + SUMMARIES, (kind, before, -1 if limit is None else limit))
         return [read_summary(row) for row in rows]
 
     def search(
@@ -284,10 +280,12 @@ class Conversations:
         words = fulltext.words_of(query)
         if not words:
             raise UsageError("there is nothing to search for", hint="gptcli logs search WORD…")
-        with contextlib.suppress(StorageError), self._database.transaction() as connection:
-            fulltext.update_index(connection)
-        with self._database.reading() as connection:
-            hits = fulltext.find(connection, words)
+        try:
+            hits = self._find(words)
+        except StorageError:  # the index is made anew: it holds nothing of its own
+            with self._database.transaction() as connection:
+                fulltext.drop_index(connection)
+            hits = self._find(words)
         found = [each for each in self.summaries(kind) if each.id in hits][:limit]
         return [(each, fulltext.excerpt(hits[each.id], words)) for each in found]
 
@@ -299,6 +297,12 @@ class Conversations:
             self._database.close()
 
     # ------------------------------------------------------------------------------------- helpers
+
+    def _find(self, words: Sequence[str]) -> dict[str, str]:
+        with contextlib.suppress(StorageError), self._database.transaction() as connection:
+            fulltext.update_index(connection)
+        with self._database.reading() as connection:
+            return fulltext.find(connection, words)
 
     def _set(self, cid: str, column: str, value: str) -> None:
         with self._database.transaction() as connection:

@@ -20,6 +20,12 @@ from gptcli.store import schema
 BUSY_TIMEOUT_S = 10.0  # a transaction of ours takes milliseconds
 RETRY_S = 0.02
 COMPANIONS = ("", "-wal", "-shm")  # the files of one database
+SETTINGS = (
+    "foreign_keys = ON",
+    "secure_delete = ON",  # what is deleted is overwritten, not only unlinked
+    "auto_vacuum = INCREMENTAL",  # of a new file
+    "synchronous = NORMAL",  # whole after a crash of ours; a power cut may take the last moments
+)
 DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -78,9 +84,9 @@ class Database:
 
         Where another process is reading, that is left to a later time.
         """
-        with self._lock, contextlib.suppress(sqlite3.OperationalError), self._typed_errors():
-            self._connected().execute("VACUUM")
-            self._connected().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with contextlib.suppress(StorageError), self.reading() as connection:
+            connection.execute("PRAGMA incremental_vacuum").fetchall()
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Close the connection; a later use opens the file again."""
@@ -102,8 +108,7 @@ class Database:
         connection = self._connect()
         try:
             connection.row_factory = sqlite3.Row
-            # Deleted conversations are overwritten, not only unlinked from their tables.
-            for setting in ("foreign_keys = ON", "secure_delete = ON", "synchronous = NORMAL"):
+            for setting in SETTINGS:
                 connection.execute(f"PRAGMA {setting}")
             if not self._read_only:
                 _use_wal(connection)
@@ -114,7 +119,7 @@ class Database:
         return connection
 
     def _connect(self) -> sqlite3.Connection:
-        # autocommit: transactions are begun by name
+        # No isolation level: transactions are begun by name.
         options = {"timeout": BUSY_TIMEOUT_S, "isolation_level": None, "check_same_thread": False}
         if not self._read_only:
             return sqlite3.connect(self.path, **options)  # type: ignore[call-overload,no-any-return]

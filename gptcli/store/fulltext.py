@@ -41,6 +41,12 @@ def update_index(connection: sqlite3.Connection) -> None:
     connection.execute("UPDATE messages SET is_indexed = 1 WHERE NOT is_indexed")
 
 
+def drop_index(connection: sqlite3.Connection) -> None:
+    """Drop the index, because it is damaged; the next search makes it anew."""
+    connection.execute("DROP TABLE IF EXISTS messages_index")
+    connection.execute("UPDATE messages SET is_indexed = 0")
+
+
 def find(connection: sqlite3.Connection, words: Sequence[str]) -> dict[str, str]:
     """Return the conversations with a message that has all words, and the text of the last such one."""
     connection.create_function("contains", 2, _contains, deterministic=True)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gptcli.engine.api import FinishReason, ModelInfo, Timings, Usage
 from gptcli.messages import Role
 from gptcli.sampling import SamplingParams
+
+if TYPE_CHECKING:
+    import sqlite3
 
 TITLE_LENGTH = 60
 

@@ -112,10 +112,9 @@ def generate(engine: Engine, task: GenerateTask, prompt: Prompt) -> Iterator[Eve
     """
     sampling = with_limit(task.sampling, task.constraint, is_chat=task.is_chat(engine.model))
     for number in range(task.samples):
-        seed = sampling.seed
         request = Generate(
             prompt=prompt,
-            sampling=replace(sampling, seed=None if seed is None else (seed + number) % MAX_SEED),
+            sampling=sampling_of_sample(sampling, number),
             constraint=task.constraint,
             stop=task.stop,
             logprobs=task.logprobs,
@@ -123,6 +122,12 @@ def generate(engine: Engine, task: GenerateTask, prompt: Prompt) -> Iterator[Eve
             id=number,
         )
         yield from stream(engine, request)
+
+
+def sampling_of_sample(sampling: SamplingParams, number: int) -> SamplingParams:
+    """Return the sampling of one of several samples: the seeds count up, so that they differ."""
+    seed = sampling.seed
+    return replace(sampling, seed=None if seed is None else (seed + number) % MAX_SEED)
 
 
 def with_limit(

@@ -12,7 +12,6 @@ WindowOpt = Annotated[
     int,
     opt.option("--ctx-size", min=1, help="Context window in tokens, for the memory that is needed."),
 ]
-YesOpt = Annotated[bool, opt.option("-y", "--yes", help="Do not ask.")]
 DryRunOpt = Annotated[bool, opt.option("--dry-run", help="Say what would be done, and do nothing.")]
 
 
@@ -168,7 +167,7 @@ def rm(
     incomplete: Annotated[
         bool, opt.option("--incomplete", help="Downloads that were broken off.")
     ] = False,
-    yes: YesOpt = False,
+    yes: opt.YesOpt = False,
     dry_run: DryRunOpt = False,
     json: opt.JsonOpt = False,
     quiet: opt.QuietOpt = False,

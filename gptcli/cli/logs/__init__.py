@@ -1,0 +1,1 @@
+"""`gptcli logs`: what was asked and answered."""

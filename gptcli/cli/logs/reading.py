@@ -1,0 +1,106 @@
+"""`gptcli logs list`, `show` and `search`."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from gptcli import paths
+from gptcli.errors import StorageError
+from gptcli.output.amounts import counted
+from gptcli.output.answer import text_sink
+from gptcli.output.console import Output
+from gptcli.output.tables import print_table
+from gptcli.output.transcript import conversation_json, date_text, markdown
+
+if TYPE_CHECKING:
+    from gptcli.store.conversations import Conversations
+    from gptcli.store.records import ConversationSummary
+
+Params = dict[str, Any]
+
+NOTHING = "nothing is logged yet"
+
+
+@contextmanager
+def opened_logs(output: Output) -> Generator[Conversations | None, None, None]:
+    """Yield what is logged; None if there is nothing. Where nothing can be written, it can be read."""
+    from gptcli.store.conversations import Conversations
+
+    path = paths.logs_file()
+    if not path.exists():
+        yield None
+        return
+    try:
+        logs = Conversations(path)
+    except StorageError:
+        logs = Conversations(path, read_only=True)
+    for notice in logs.notices:
+        output.warning(notice)
+    try:
+        yield logs
+    finally:
+        logs.close()
+
+
+def known_ids(incomplete: str) -> Generator[tuple[str, str], None, None]:
+    """Yield the ids that begin so, with their titles."""
+    with opened_logs(Output(quiet=True)) as logs:
+        for each in logs.summaries() if logs is not None else ():
+            if each.id.startswith(incomplete):
+                yield each.id, each.title
+
+
+def list_conversations(params: Params, output: Output) -> None:
+    """Print a table, or the summaries as JSON."""
+    with opened_logs(output) as logs:
+        every = [] if logs is None else logs.summaries(params["kind"])
+    found = every[: params["limit"] or None]
+    if params["json"]:
+        output.json({"conversations": [asdict(each) for each in found], "total": len(every)})
+        return
+    if found:
+        print_table(output, ("id", "written", "kind", "model", "messages", "title"), map(_row, found))
+    left_out = f", the last {len(found):,} shown (--limit 0 for all)" if len(found) < len(every) else ""
+    output.status(counted(len(every), "conversation") + left_out if every else NOTHING)
+
+
+def show_conversation(params: Params, output: Output) -> None:
+    """Print one conversation: as Markdown, rendered on a terminal, or as one JSON object."""
+    with opened_logs(output) as logs:
+        cid = None
+        if logs is not None:
+            cid = logs.resolve(params["name"]) if params["name"] else logs.last(None)
+        if logs is None or cid is None:
+            raise StorageError(NOTHING, hint='gptcli generate "Once upon a time"')
+        conversation = logs.load(cid, with_removed=params["removed"])
+    if params["json"]:
+        output.json(conversation_json(conversation))
+        return
+    sink = text_sink(output, markdown=True, streams=False)
+    sink.feed(markdown(conversation))
+    sink.close()
+
+
+def search_conversations(params: Params, output: Output) -> None:
+    """Print what was found, with the text around the first word."""
+    query = " ".join(params["query"])
+    with opened_logs(output) as logs:
+        every = [] if logs is None else logs.search(query, params["kind"])
+    found = every[: params["limit"] or None]
+    if params["json"]:
+        hits = [asdict(each) | {"excerpt": excerpt} for each, excerpt in found]
+        output.json({"conversations": hits, "total": len(every)})
+        return
+    if found:
+        rows = ((each.id, date_text(each.updated), each.kind, excerpt) for each, excerpt in found)
+        print_table(output, ("id", "written", "kind", "text"), rows)
+    left_out = f", the last {len(found):,} shown (--limit 0 for all)" if len(found) < len(every) else ""
+    output.status(counted(len(every), "conversation") + left_out)
+
+
+def _row(each: ConversationSummary) -> Sequence[object]:
+    written = date_text(each.updated)
+    return each.id, written, each.kind, each.model, each.message_count, each.title
