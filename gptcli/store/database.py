@@ -23,7 +23,6 @@ COMPANIONS = ("", "-wal", "-shm")  # the files of one database
 SETTINGS = (
     "foreign_keys = ON",
     "secure_delete = ON",  # what is deleted is overwritten, not only unlinked
-    "auto_vacuum = INCREMENTAL",  # of a new file
     "synchronous = NORMAL",  # whole after a crash of ours; a power cut may take the last moments
 )
 DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -85,7 +84,7 @@ class Database:
         Where another process is reading, that is left to a later time.
         """
         with contextlib.suppress(StorageError), self.reading() as connection:
-            connection.execute("PRAGMA incremental_vacuum").fetchall()
+            connection.executescript("PRAGMA incremental_vacuum")  # execute would free one page
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
@@ -139,7 +138,10 @@ class Database:
         try:
             yield
         except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            code = getattr(error, "sqlite_errorcode", 0)
+            if code == sqlite3.SQLITE_CORRUPT_VTAB:  # an index, which can be made anew
+                raise _storage_error(self.path, "the index of words is damaged") from error
+            code &= 0xFF
             if code not in DAMAGE:
                 raise _storage_error(self.path, str(error), code) from error
             if self._read_only:
@@ -179,6 +181,7 @@ def _use_wal(connection: sqlite3.Connection) -> None:
     """Let readers and a writer work at once. Where the file system cannot, the file works without."""
     if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
         return
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file: it can be made smaller
     give_up = time.monotonic() + BUSY_TIMEOUT_S
     while True:
         try:  # the change of mode does not wait for others by itself
