@@ -32,7 +32,7 @@ def test_the_readme_has_the_two_commands() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_options_of_the_readme_exist(command: str, cli: Cli) -> None:
     _, *words = shlex.split(command)
-    names = words[: 2 if words[0] in ("models", "config") else 1]
+    names = words[: 2 if words[0] in ("models", "logs", "config") else 1]
     options = {word.split("=")[0] for word in words if re.fullmatch(r"--?[a-z-]+(=.*)?", word)}
 
     shown = cli(*names, "--help", env={"COLUMNS": "200"}).stdout
@@ -53,6 +53,10 @@ def test_options_of_the_readme_exist(command: str, cli: Cli) -> None:
         ["map"],
         ["bench"],
         ["cache"],
+        ["logs"],
+        ["logs", "show"],
+        ["logs", "export"],
+        ["logs", "rm"],
     ],
 )
 def test_help_is_there_and_fits(arguments: list[str], cli: Cli) -> None:
@@ -63,7 +67,7 @@ def test_help_is_there_and_fits(arguments: list[str], cli: Cli) -> None:
     assert max(len(line) for line in result.stdout.splitlines()) <= 80
 
 
-@pytest.mark.parametrize("group", ["models", "cache", "config"])
+@pytest.mark.parametrize("group", ["models", "logs", "cache", "config"])
 def test_a_group_without_a_command_prints_its_help_and_no_error(group: str, cli: Cli) -> None:
     result = cli(group)
 

@@ -94,6 +94,7 @@ def test_nothing_imports_upward(path: Path) -> None:
         ["generate", "hello", "-m", "SCRIPT"],
         ["generate", "hello", "-m", "SCRIPT", "--json"],
         ["map", "hello {text}", "-m", "SCRIPT"],
+        ["logs", "list"],
     ],
     ids=" ".join,
 )

@@ -47,7 +47,7 @@ SUMMARY = """
     FROM conversations AS c
 """
 SUMMARIES = """
-    WHERE c.id IN (SELECT conversation FROM messages)
+    WHERE EXISTS (SELECT 1 FROM messages WHERE conversation = c.id)
         AND (?1 IS NULL OR c.kind = ?1) AND (?2 IS NULL OR c.updated < ?2)
     ORDER BY c.updated DESC, c.id DESC LIMIT ?3
 """
