@@ -107,7 +107,7 @@ class RunLog:
                 return
             from gptcli.store.records import Attachment
 
-            self._model, self._model_hash = model, _hash(model)
+            self._model = model
             given = {name: value for name, value in self._params.items() if _is_given(name, value)}
             self._cid = log.begin(self._kind, model.name, system=parts.system, settings=given)
             attachments = [Attachment(each.name, each.text) for each in parts.documents]
@@ -131,6 +131,8 @@ class RunLog:
             if log is not None and self._model is not None:
                 from gptcli.store.records import Provenance
 
+                # The engine reads the prompt meanwhile: this is not waited for.
+                self._model_hash = self._model_hash or _hash(self._model)
                 origin = Provenance.of(self._model, sampling, self._model_hash)
                 self._message_id = log.add(self._cid, "assistant", "", provenance=origin)
 

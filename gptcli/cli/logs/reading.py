@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import time
+from collections.abc import Collection, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 Params = dict[str, Any]
 
+NARROW = 80  # columns of a terminal
 NOTHING = "nothing is logged yet"
 
 
@@ -62,7 +64,12 @@ def list_conversations(params: Params, output: Output) -> None:
         output.json({"conversations": [asdict(each) for each in found], "total": len(every)})
         return
     if found:
-        print_table(output, ("id", "written", "kind", "model", "messages", "title"), map(_row, found))
+        columns = ("id", "written", "kind", "model", "messages", "title")
+        rows = (
+            (each.id, _when(each), each.kind, each.model, each.message_count, each.title)
+            for each in found
+        )
+        _print_columns(output, columns, rows, narrow=("id", "written", "title"))
     left_out = f", the last {len(found):,} shown (--limit 0 for all)" if len(found) < len(every) else ""
     output.status(counted(len(every), "conversation") + left_out if every else NOTHING)
 
@@ -95,12 +102,23 @@ def search_conversations(params: Params, output: Output) -> None:
         output.json({"conversations": hits, "total": len(every)})
         return
     if found:
-        rows = ((each.id, date_text(each.updated), each.kind, excerpt) for each, excerpt in found)
-        print_table(output, ("id", "written", "kind", "text"), rows)
+        rows = ((each.id, _when(each), each.kind, excerpt) for each, excerpt in found)
+        _print_columns(output, ("id", "written", "kind", "text"), rows, narrow=("id", "text"))
     left_out = f", the last {len(found):,} shown (--limit 0 for all)" if len(found) < len(every) else ""
     output.status(counted(len(every), "conversation") + left_out)
 
 
-def _row(each: ConversationSummary) -> Sequence[object]:
-    written = date_text(each.updated)
-    return each.id, written, each.kind, each.model, each.message_count, each.title
+def _print_columns(
+    output: Output, columns: Sequence[str], rows: Iterable[Sequence[object]], narrow: Collection[str]
+) -> None:
+    """Print a table; on a narrow terminal only the columns that tell most."""
+    is_narrow = output.stdout_is_tty and output.width < NARROW
+    kept = [number for number, name in enumerate(columns) if name in narrow or not is_narrow]
+    picked = ([row[number] for number in kept] for row in rows)
+    print_table(output, [columns[number] for number in kept], picked)
+
+
+def _when(each: ConversationSummary) -> str:
+    """Return when a conversation was written to: the time of today, or the day."""
+    day, _, minute = date_text(each.updated).partition(" ")
+    return minute if day == date_text(time.time()).partition(" ")[0] else day
