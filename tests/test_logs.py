@@ -348,7 +348,8 @@ def test_show_has_what_was_taken_back_when_it_is_asked_for(cli: Cli) -> None:
         (["rm", "--all"], 2, "conversations are deleted only after a yes"),
         (["rm", "zzz", "-y"], 2, 'there is no conversation "zzz"'),
         (["export", "--format", "pdf"], 2, "invalid value"),
-        (["export", "-o", "no/such/x.md"], 1, "no/such"),
+        (["export", "-o", "no/such/x.md"], 1, "cannot write no/such/x.md: no such file"),
+        (["export", "-o", "/dev/null/x.md"], 1, "cannot write /dev/null/x.md: not a directory"),
     ],
 )
 def test_mistakes_are_told(cli: Cli, arguments: list[str], status: int, message: str) -> None:

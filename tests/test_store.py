@@ -624,3 +624,36 @@ def test_reading_needs_no_right_to_write(path: Path, monkeypatch: pytest.MonkeyP
         Conversations(path.with_name("other.db"), read_only=True)
     assert not path.with_name("other.db").exists()
     assert {each.name for each in path.parent.iterdir()} <= {"logs.db", "logs.db-wal", "logs.db-shm"}
+
+
+def test_an_answer_of_a_damaged_database_never_lands_in_another_conversation(path: Path) -> None:
+    with closing(Conversations(path)) as log:
+        cid = chat(log, *("text " * 2000 for _ in range(5)))
+        answer = log.load(cid).messages[-1].id
+    path.write_bytes(b"broken " * 2000)
+
+    with closing(Conversations(path)) as log:
+        other = chat(log, *(str(number) for number in range(20)))
+        log.grow(answer, "of another time")
+        log.flush()
+        with pytest.raises(StorageError, match="no longer there"):
+            log.finish(answer, "of another time", "stop")
+        assert texts(log, other) == [str(number) for number in range(20)]
+
+
+def test_an_answer_that_could_not_be_finished_is_written_when_it_can_be(path: Path) -> None:
+    log = Conversations(path)
+    cid = chat(log, "a")
+    answer = log.add(cid, "assistant", "")
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA user_version = 99")
+    log._database.close()
+    with pytest.raises(StorageError, match="newer"):
+        log.finish(answer, "the whole answer", "stop")
+    with closing(sqlite3.connect(path)) as other:
+        other.execute(f"PRAGMA user_version = {len(schema.MIGRATIONS)}")
+
+    log.close()
+
+    with closing(Conversations(path)) as log:
+        assert texts(log, cid) == ["a", "the whole answer"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -167,7 +167,10 @@ class RunLog:
             yield self._log
         except StorageError as error:
             self._output.warning(f"this is not logged: {error.message}")
-            self._log = None
+            log, self._log = self._log, None
+            if log is not None:
+                with suppress(StorageError):
+                    log.close()
 
 
 def _is_given(name: str, value: object) -> bool:

@@ -109,12 +109,12 @@ class Conversations:
         origin = None if provenance is None else _json(asdict(provenance))
         with self._database.transaction() as connection:
             now = _touch(connection, cid)
-            added = connection.execute(
-                "INSERT INTO messages (conversation, role, text, provenance, created)"
-                " VALUES (?, ?, ?, ?, ?)",
-                (cid, role, _clean(text), origin, now),
+            message_id = _next_message_id(connection, now)
+            connection.execute(
+                "INSERT INTO messages (id, conversation, role, text, provenance, created)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (message_id, cid, role, _clean(text), origin, now),
             )
-            message_id = int(added.lastrowid or 0)
             for position, attachment in enumerate(attachments):
                 _attach(connection, message_id, position, attachment)
         return message_id
@@ -137,22 +137,27 @@ class Conversations:
         *,
         thinking: str = "",
     ) -> None:
-        """Write a whole answer, and how it ended."""
+        """Write a whole answer, and how it ended. If that fails, `flush` and `close` try its text."""
+        values = (
+            _clean(text),
+            _clean(thinking),
+            finish_reason,
+            None if usage is None else _json(asdict(usage)),
+            None if timings is None else _json(asdict(timings)),
+            message_id,
+        )
         self._growing.settle(message_id)
-        with self._database.transaction() as connection:
-            connection.execute(
-                "UPDATE messages SET text = ?, thinking = ?, finish_reason = ?, usage = ?, timings = ?,"
-                " is_indexed = 0 WHERE id = ?",
-                (
-                    _clean(text),
-                    _clean(thinking),
-                    finish_reason,
-                    None if usage is None else _json(asdict(usage)),
-                    None if timings is None else _json(asdict(timings)),
-                    message_id,
-                ),
-            )
-            _touch_message(connection, message_id)
+        try:
+            with self._database.transaction() as connection:
+                connection.execute(
+                    "UPDATE messages SET text = ?, thinking = ?, finish_reason = ?, usage = ?,"
+                    " timings = ?, is_indexed = 0 WHERE id = ?",
+                    values,
+                )
+                _touch_message(connection, message_id)
+        except StorageError:
+            self._growing.note(message_id, Draft(text, thinking))
+            raise
 
     def reopen(self, message_id: int) -> None:
         """Make a finished answer an unfinished one, to be continued: it grows, and is finished again."""
@@ -327,6 +332,15 @@ def _next_id(connection: sqlite3.Connection, now: float) -> str:
     return "".join(digits)
 
 
+def _next_message_id(connection: sqlite3.Connection, now: float) -> int:
+    """Return the time in milliseconds, or one more than the last id.
+
+    So an answer that still grows when its database is set aside has no namesake in the fresh one.
+    """
+    last = connection.execute("SELECT max(id) FROM messages").fetchone()[0]
+    return max(int(now * 1000), (last or 0) + 1)
+
+
 def _number(cid: str) -> int:
     number = 0
     for digit in cid:
@@ -362,16 +376,17 @@ def _attach(
 
 
 def _copy_message(connection: sqlite3.Connection, message_id: int, cid: str) -> None:
+    copy = _next_message_id(connection, time.time())
     columns = "role, text, thinking, finish_reason, usage, timings, provenance, created"
-    copy = connection.execute(
-        f"INSERT INTO messages (conversation, {columns}) SELECT ?, {columns} FROM messages"  # noqa: S608
+    connection.execute(
+        f"INSERT INTO messages (id, conversation, {columns}) SELECT ?, ?, {columns} FROM messages"  # noqa: S608
         " WHERE id = ?",
-        (cid, message_id),
+        (copy, cid, message_id),
     )
     connection.execute(
         "INSERT INTO attachments (message, position, name, sha256)"
         " SELECT ?, position, name, sha256 FROM attachments WHERE message = ?",
-        (copy.lastrowid, message_id),
+        (copy, message_id),
     )
 
 

@@ -39,7 +39,10 @@ class GrowingAnswers:
             if self._timer is None:
                 self._timer = threading.Timer(INTERVAL_S, self._write_in_background)
                 self._timer.daemon = True
-                self._timer.start()
+                try:
+                    self._timer.start()
+                except RuntimeError:  # no thread is to be had: it is written when the answer ends
+                    self._timer = None
 
     def flush(self) -> None:
         """Write what was noted, now. Raises StorageError."""

@@ -22,10 +22,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) WITHOUT ROWID
         """,
         "CREATE INDEX conversations_by_update ON conversations (updated)",
-        # AUTOINCREMENT: the number of a deleted message is never given to another one.
         """
         CREATE TABLE messages (
-            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            id INTEGER PRIMARY KEY,
             conversation TEXT NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
             role TEXT NOT NULL,
             text TEXT NOT NULL,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,13 @@ def export_conversations(params: Params, output: Output) -> None:
 def _write_file(target: Path, pieces: Iterable[str]) -> None:
     """Write a file that appears whole or not at all, for its owner alone."""
     draft = target.with_name(f".{target.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
             file.writelines(pieces)
         draft.replace(target)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+    except OSError as error:
+        raise StorageError(f"cannot write {target}: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            draft.unlink()

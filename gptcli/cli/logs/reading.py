@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +49,7 @@ def opened_logs(output: Output) -> Generator[Conversations | None, None, None]:
 
 def known_ids(incomplete: str) -> Generator[tuple[str, str], None, None]:
     """Yield the ids that begin so, with their titles."""
-    with opened_logs(Output(quiet=True)) as logs:
+    with suppress(StorageError), opened_logs(Output(quiet=True)) as logs:
         for each in logs.summaries() if logs is not None else ():
             if each.id.startswith(incomplete):
                 yield each.id, each.title
