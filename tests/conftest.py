@@ -18,6 +18,7 @@ from gptcli.engine.api import EngineSettings
 from gptcli.engine.local import LocalEngine
 from gptcli.models import starter
 from gptcli.models.registry import load_registry
+from gptcli.store.conversations import Conversations
 from tests.hub_server import LoopbackHub
 from tests.llama_matcher import Matcher
 from tests.tiny_gguf import make_tiny_model
@@ -108,6 +109,19 @@ def script(tmp_path: Path) -> Callable[..., str]:
         return f"scripted:{path}"
 
     return write
+
+
+@pytest.fixture
+def log_file() -> Path:
+    return paths.logs_file()
+
+
+@pytest.fixture
+def log(log_file: Path) -> Iterator[Conversations]:
+    """The log of this test's home, new."""
+    log = Conversations(log_file)
+    yield log
+    log.close()
 
 
 @pytest.fixture
