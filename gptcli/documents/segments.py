@@ -1,0 +1,200 @@
+"""What a translator sees of a document: segments of text, with placeholders for what must not change."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+SegmentKind = Literal[
+    "line", "paragraph", "heading", "item", "cell", "cue", "attribute", "message", "value"
+]
+PlaceholderKind = Literal[
+    "code", "link", "image", "tag", "variable", "icu", "url", "emphasis", "break", "reference", "bytes"
+]
+Role = Literal["single", "open", "close"]
+
+
+@dataclass(frozen=True, slots=True)
+class Placeholder:
+    """A piece of a segment that every translation carries over as it is.
+
+    It stands in the segment's text as `shown`: itself where a model copies it well (`{{name}}`, `**`,
+    `<b>`), else a numbered tag: `<1>` and `</1>` for the two ends of a link, `<2/>` for one alone.
+    """
+
+    source: str  # what is written into the document
+    shown: str
+    kind: PlaceholderKind
+    role: Role = "single"
+    is_optional: bool = False  # a plural form may say "one file" for "%d file"
+    span: tuple[int, int] | None = None  # in Document.text, where other segments may lie in it
+
+
+@dataclass(frozen=True, slots=True)
+class PluralForm:
+    """Which of the target language's plural forms a segment is for."""
+
+    index: int  # of `count` forms
+    count: int
+    examples: tuple[int, ...]  # the first numbers that take this form
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """A piece of text to translate. `start` and `end` count characters of Document.text.
+
+    `line_width` is in columns, as wide characters take two: no line of the translation may be longer
+    without need; it is broken when the document is rendered, so that a translation may be one line.
+    """
+
+    index: int  # in Document.segments
+    parts: tuple[str | Placeholder, ...]
+    kind: SegmentKind
+    start: int
+    end: int
+    line: int  # where it begins, from 1
+    context: str = ""  # msgctxt, the keys of a JSON value, the name of a column or attribute
+    notes: tuple[str, ...] = ()  # of the developers for the translators
+    line_width: int | None = None
+    lines: int = 1  # how many lines it takes in the document
+    plural: PluralForm | None = None
+    present: str | None = None  # the translation that the document has already, perhaps an old one
+    pattern: re.Pattern[str] | None = None  # finds placeholders, also those that a translation invents
+
+    @property
+    def text(self) -> str:
+        """The text to translate, with the placeholders as they are shown."""
+        return "".join(part if isinstance(part, str) else part.shown for part in self.parts)
+
+    @property
+    def placeholders(self) -> tuple[Placeholder, ...]:
+        return tuple(part for part in self.parts if isinstance(part, Placeholder))
+
+    @property
+    def masks(self) -> tuple[str, ...]:
+        """A numbered tag for each placeholder, none of which occurs in the text itself."""
+        literal = "".join(part for part in self.parts if isinstance(part, str))
+        return numbered_tags([placeholder.role for placeholder in self.placeholders], literal)
+
+    def masked(self) -> str:
+        """Return the text with numbered tags for all placeholders, for models that change the others."""
+        masks = iter(self.masks)
+        return "".join(part if isinstance(part, str) else next(masks) for part in self.parts)
+
+    def unmasked(self, translation: str) -> str:
+        """Return a translation of `masked()` with the placeholders as they are shown in `text`."""
+        shown = dict(zip(self.masks, (each.shown for each in self.placeholders), strict=True))
+        if not shown:
+            return translation
+        return any_of(shown).sub(lambda found: shown[found[0]], translation)
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceholderFaults:
+    """What is wrong with the placeholders of a translation, as they are shown. False if nothing is."""
+
+    missing: tuple[str, ...] = ()
+    duplicated: tuple[str, ...] = ()
+    invented: tuple[str, ...] = ()  # not in the source
+    misplaced: tuple[str, ...] = ()  # an end before its beginning, or the parts of ICU out of order
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.duplicated or self.invented or self.misplaced)
+
+    def __str__(self) -> str:
+        kinds = ("missing", "duplicated", "invented", "misplaced")
+        named = ((kind, getattr(self, kind)) for kind in kinds)
+        return "; ".join(f"{kind}: {' '.join(shown)}" for kind, shown in named if shown)
+
+
+def check_placeholders(segment: Segment, translation: str) -> PlaceholderFaults:
+    """Return which placeholders of a segment its translation lost, doubled, invented or misplaced."""
+    parts = split_translation(segment, translation)
+    found = [part for part in parts if isinstance(part, Placeholder)]
+    wanted = segment.placeholders
+    optional = {each.shown for each in wanted if each.is_optional}
+    expected, present = (Counter(each.shown for each in each_of) for each_of in (wanted, found))
+    missing = [shown for shown in (expected - present).elements() if shown not in optional]
+    literals = (part for part in parts if isinstance(part, str))
+    pattern = segment.pattern
+    invented = [each[0] for text in literals for each in pattern.finditer(text)] if pattern else []
+    extra = (present - expected).elements()
+    return PlaceholderFaults(tuple(missing), tuple(extra), tuple(invented), _misplaced(wanted, found))
+
+
+def _misplaced(wanted: Sequence[Placeholder], found: Sequence[Placeholder]) -> tuple[str, ...]:
+    def order(placeholders: Iterable[Placeholder]) -> list[str]:
+        return [each.shown for each in placeholders if each.kind == "icu"]
+
+    icu = [shown for shown, is_at in zip(order(found), order(wanted), strict=False) if shown != is_at]
+    return (*icu, *(() if _crossing(wanted) else _crossing(found)))
+
+
+def _crossing(placeholders: Iterable[Placeholder]) -> tuple[str, ...]:
+    """Return the closing placeholders that do not close what was opened last."""
+
+    opened: list[Placeholder] = []
+    crossing = []
+    for each in placeholders:
+        if each.role == "open":
+            opened.append(each)
+        elif each.role == "close":
+            partner = opened.pop() if opened else None
+            if partner is None or _pair_name(partner) != _pair_name(each):
+                crossing.append(each.shown)
+    return tuple(crossing)
+
+
+def _pair_name(placeholder: Placeholder) -> str:
+    """Return what the two ends of a pair have in common: the 1 of <1> and </1>, the ** of both."""
+    return re.sub(r"^</?|>$", "", placeholder.shown)
+
+
+def split_translation(segment: Segment, translation: str) -> list[str | Placeholder]:
+    """Return a translation as texts and the segment's placeholders, in the order it has them."""
+    return split_at(segment.placeholders, translation)
+
+
+def split_at(placeholders: Sequence[Placeholder], text: str) -> list[str | Placeholder]:
+    if not placeholders:
+        return [text] if text else []
+    waiting: dict[str, list[Placeholder]] = {}
+    for each in reversed(placeholders):
+        waiting.setdefault(each.shown, []).append(each)
+    parts: list[str | Placeholder] = []
+    end = 0
+    for found in any_of(waiting).finditer(text):
+        if found.start() > end:
+            parts.append(text[end : found.start()])
+        same = waiting[found[0]]
+        parts.append(same.pop() if len(same) > 1 else same[0])
+        end = found.end()
+    if end < len(text):
+        parts.append(text[end:])
+    return parts
+
+
+def numbered_tags(roles: Sequence[Role], literal: str) -> tuple[str, ...]:
+    """Return a tag for each placeholder: pairs share a number. None of them occurs in `literal`."""
+    used = {int(number) for number in re.findall(r"</?(\d{1,9})/?>", literal)}
+    number = 0
+    opened: list[int] = []
+    tags = []
+    for role in roles:
+        if role == "close" and opened:
+            tags.append(f"</{opened.pop()}>")
+            continue
+        number += 1
+        while number in used:
+            number += 1
+        if role == "open":
+            opened.append(number)
+        tags.append(f"<{number}>" if role == "open" else f"<{number}/>")
+    return tuple(tags)
+
+
+def any_of(texts: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(re.escape(text) for text in sorted(texts, key=len, reverse=True)))
