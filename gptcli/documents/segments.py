@@ -30,6 +30,7 @@ class Placeholder:
     kind: PlaceholderKind
     role: Role = "single"
     is_optional: bool = False  # a plural form may say "one file" for "%d file"
+    is_ordered: bool = False  # among its like: the second %d takes the second argument
     span: tuple[int, int] | None = None  # in Document.text, where other segments may lie in it
 
 
@@ -99,15 +100,17 @@ class PlaceholderFaults:
     missing: tuple[str, ...] = ()
     duplicated: tuple[str, ...] = ()
     invented: tuple[str, ...] = ()  # not in the source
-    misplaced: tuple[str, ...] = ()  # an end before its beginning, or the parts of ICU out of order
+    misplaced: tuple[str, ...] = ()  # an end before its beginning, or what has its order out of it
+    markup: str = ""  # why the text around them cannot be written, which Document.check finds
 
     def __bool__(self) -> bool:
-        return bool(self.missing or self.duplicated or self.invented or self.misplaced)
+        return self != PlaceholderFaults()
 
     def __str__(self) -> str:
         kinds = ("missing", "duplicated", "invented", "misplaced")
         named = ((kind, getattr(self, kind)) for kind in kinds)
-        return "; ".join(f"{kind}: {' '.join(shown)}" for kind, shown in named if shown)
+        said = [f"{kind}: {' '.join(shown)}" for kind, shown in named if shown]
+        return "; ".join([*said, self.markup] if self.markup else said)
 
 
 def check_placeholders(segment: Segment, translation: str) -> PlaceholderFaults:
@@ -118,24 +121,33 @@ def check_placeholders(segment: Segment, translation: str) -> PlaceholderFaults:
     optional = {each.shown for each in wanted if each.is_optional}
     expected, present = (Counter(each.shown for each in each_of) for each_of in (wanted, found))
     missing = [shown for shown in (expected - present).elements() if shown not in optional]
-    literals = (part for part in parts if isinstance(part, str))
-    pattern = segment.pattern
-    invented = [each[0] for text in literals for each in pattern.finditer(text)] if pattern else []
     extra = (present - expected).elements()
-    return PlaceholderFaults(tuple(missing), tuple(extra), tuple(invented), _misplaced(wanted, found))
+    invented = _unprotected(segment, parts) - _unprotected(segment, segment.parts)
+    return PlaceholderFaults(
+        tuple(missing), tuple(extra), tuple(invented.elements()), _misplaced(wanted, found)
+    )
+
+
+def _unprotected(segment: Segment, parts: Iterable[str | Placeholder]) -> Counter[str]:
+    """Return what looks like a placeholder in the texts between them."""
+    if segment.pattern is None:
+        return Counter()
+    texts = (part for part in parts if isinstance(part, str))
+    return Counter(found[0] for text in texts for found in segment.pattern.finditer(text) if found[0])
 
 
 def _misplaced(wanted: Sequence[Placeholder], found: Sequence[Placeholder]) -> tuple[str, ...]:
     def order(placeholders: Iterable[Placeholder]) -> list[str]:
-        return [each.shown for each in placeholders if each.kind == "icu"]
+        return [each.shown for each in placeholders if each.is_ordered]
 
-    icu = [shown for shown, is_at in zip(order(found), order(wanted), strict=False) if shown != is_at]
-    return (*icu, *(() if _crossing(wanted) else _crossing(found)))
+    is_complete = Counter(order(found)) == Counter(order(wanted))
+    pairs = zip(order(found), order(wanted), strict=False) if is_complete else ()
+    moved = [shown for shown, expected in pairs if shown != expected]
+    return (*moved, *(() if _crossing(wanted) else _crossing(found)))
 
 
 def _crossing(placeholders: Iterable[Placeholder]) -> tuple[str, ...]:
     """Return the closing placeholders that do not close what was opened last."""
-
     opened: list[Placeholder] = []
     crossing = []
     for each in placeholders:
