@@ -19,8 +19,9 @@ from gptcli.documents.segments import (
     numbered_tags,
     split_at,
 )
-from gptcli.documents.wrapping import WHITESPACE, Run
+from gptcli.documents.wrapping import WHITESPACE, Run, fill, units, width_of
 
+SPACE = " \t\r\n\f\v\x1c\x1d\x1e\x1f\x85\u2028\u2029"  # not the no-break spaces
 LINE_END = re.compile(r"\r\n?|\n")
 SHOWN_CHARACTERS = 60  # of a placeholder shown as it is; a longer one is a numbered tag
 OUTER: tuple[PlaceholderKind, ...] = ("tag", "image", "break", "bytes")  # need no place in a sentence
@@ -79,6 +80,7 @@ class Piece:
     is_optional: bool = False
     is_ordered: bool = False
     span: tuple[int, int] | None = None
+    written: str | None = None  # what a placeholder writes, if that is not its source
 
 
 def text_piece(text: str) -> Piece:
@@ -124,41 +126,71 @@ def _role(tag: str) -> Role:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Pieces with what stands around their text cut off."""
+    """Pieces with what stands around their text cut off; `start` is where the core begins."""
 
     lead: list[Piece]
     core: list[Piece]
     trail: list[Piece]
+    start: int
+
+    @property
+    def end(self) -> int:
+        return self.start + sum(len(piece.source) for piece in self.core)
+
+    @property
+    def line_end(self) -> str:
+        """What begins the second line of the core: the line end and the indent; "" for one line."""
+        sources = (piece.source for piece in self.core if piece.kind in (None, "break"))
+        found = next((found for source in sources if (found := LINE_END.search(source))), None)
+        return str(found.string[found.start() :]) if found else ""
 
 
-def cut(pieces: Sequence[Piece]) -> Cut | None:
+def cut(pieces: Sequence[Piece], start: int = 0) -> Cut | None:
     """Return the pieces that make up a text to translate, None if there is no letter in them."""
     core = _with_true_roles([piece for piece in pieces if piece.source])
     if not any(char.isalpha() for piece in core if piece.kind is None for char in piece.text):
         return None
     lead: list[Piece] = []
     trail: list[Piece] = []
+    partners = _partners(core)
+    first, last = 0, len(core)
     while True:
-        before = len(core), len(core[0].source), len(core[-1].source)
-        partner = _partners(core)
-        if core[0].kind is None:
-            head, core[0] = _split_space(core[0])
-            lead += [head] if head.source else []
-        elif partner.get(0) == len(core) - 1 > 0:
-            lead.append(core.pop(0))
-            trail.insert(0, core.pop())
-            continue
-        elif core[0].kind in OUTER and 0 not in partner:
-            lead.append(core.pop(0))
-            continue
-        if core[-1].kind is None:
-            core[-1], tail = _split_space(core[-1], at_end=True)
-            trail[:0] = [tail] if tail.source else []
-        elif core[-1].kind in OUTER and len(core) - 1 not in partner:
-            trail.insert(0, core.pop())
-        core = [piece for piece in core if piece.source]
-        if before == (len(core), len(core[0].source), len(core[-1].source)):
-            return Cut(lead, core, trail)
+        before = first, last
+        if partners.get(first) == last - 1 > first:
+            first, last = first + 1, last - 1
+        first = _after_outer(core, first, partners)
+        last = _before_outer(core, last, partners)
+        if before == (first, last):
+            break
+    lead, trail, core = core[:first], core[last:], core[first:last]
+    head, core[0] = _split_space(core[0])
+    core[-1], tail = _split_space(core[-1], at_end=True)
+    lead += [head] if head.source else []
+    trail[:0] = [tail] if tail.source else []
+    return Cut(lead, core, trail, start + sum(len(piece.source) for piece in lead))
+
+
+def _after_outer(core: Sequence[Piece], first: int, partners: dict[int, int]) -> int:
+    """Return where the text begins, behind white space and what needs no place in a sentence."""
+    piece = core[first]
+    end = partners.get(first, first) + 1
+    if piece.kind is None:
+        return first if piece.text.strip(SPACE) else first + 1
+    return end if end > first and _is_outer(core[first:end]) else first
+
+
+def _before_outer(core: Sequence[Piece], last: int, partners: dict[int, int]) -> int:
+    piece = core[last - 1]
+    start = partners.get(last - 1, last - 1)
+    if piece.kind is None:
+        return last if piece.text.strip(SPACE) else last - 1
+    return start if start < last and _is_outer(core[start:last]) else last
+
+
+def _is_outer(pieces: Sequence[Piece]) -> bool:
+    return all(
+        piece.kind in OUTER or (piece.kind is None and not piece.text.strip(SPACE)) for piece in pieces
+    )
 
 
 def _partners(pieces: Sequence[Piece]) -> dict[int, int]:
@@ -187,16 +219,16 @@ def _split_space(piece: Piece, *, at_end: bool = False) -> tuple[Piece, Piece]:
     """Return a text in two: the white space at its start, or at its end, and the rest."""
 
     def split(text: str) -> tuple[str, str]:
-        if at_end:
-            kept = len(text)
-            while kept and WHITESPACE.fullmatch(text[kept - 1]):
-                kept -= 1
-            return text[:kept], text[kept:]
-        found = WHITESPACE.match(text)
-        return (text[: found.end()], text[found.end() :]) if found else ("", text)
+        kept = len(text.rstrip(SPACE)) if at_end else len(text) - len(text.lstrip(SPACE))
+        return text[:kept], text[kept:]
 
+    if piece.kind is not None:
+        return (piece, _NOTHING) if at_end else (_NOTHING, piece)
     first, second = zip(split(piece.text), split(piece.source), strict=True)
     return Piece(*first), Piece(*second)
+
+
+_NOTHING = Piece("", "")
 
 
 def parts_of(core: Sequence[Piece]) -> tuple[str | Placeholder, ...]:
@@ -208,7 +240,8 @@ def parts_of(core: Sequence[Piece]) -> tuple[str | Placeholder, ...]:
     shown = []
     for piece, tag in zip(marks, tags, strict=True):
         is_short = piece.is_shown and len(piece.text) <= SHOWN_CHARACTERS and "\n" not in piece.text
-        is_plain = is_short and sources.setdefault(piece.text, piece.source) == piece.source
+        is_plain = is_short and piece.text not in literal
+        is_plain = is_plain and sources.setdefault(piece.text, piece.source) == piece.source
         shown.append(piece.text if is_plain and piece.span is None else tag)
     # The two ends of a pair are shown alike, both as they are or both as numbered tags.
     places = [place for place, piece in enumerate(core) if piece.kind is not None]
@@ -229,7 +262,7 @@ def _parts(core: Sequence[Piece], shown: Sequence[str]) -> tuple[str | Placehold
         if piece.kind is not None:
             parts.append(
                 Placeholder(
-                    piece.source,
+                    piece.source if piece.written is None else piece.written,
                     next(texts),
                     piece.kind,
                     piece.role,
@@ -301,20 +334,36 @@ class Draft:
         self.patches.append(Patch(start, end, (index,), write_one))
 
     def add(
-        self, start: int, pieces: Sequence[Piece], kind: SegmentKind, write: Writer, **more: Any
+        self,
+        start: int,
+        pieces: Sequence[Piece],
+        kind: SegmentKind,
+        write: Callable[[list[Run], Cut], str] | None = None,
+        **more: Any,
     ) -> int | None:
         """Add what the pieces from `start` on make up, less what stands around their text.
 
-        Their sources are what the text has there, in order. Returns the segment's index, None if
-        there is nothing to translate.
+        Their sources are what the text has there, in order. Without `write`, the translation is
+        wrapped as the source is. Returns the segment's index, None if there is nothing to translate.
         """
-        if (found := cut(pieces)) is None:
+        if (found := cut(pieces, start)) is None:
             return None
-        start += sum(len(piece.source) for piece in found.lead)
-        end = start + sum(len(piece.source) for piece in found.core)
-        index = self.segment(start, end, parts_of(found.core), kind, **more)
-        self.patch(start, end, index, write)
+        more.setdefault("lines", len(LINE_END.split(self.text[found.start : found.end])))
+        index = self.segment(found.start, found.end, parts_of(found.core), kind, **more)
+        write = write or self.rewrapped
+        self.patch(found.start, found.end, index, lambda runs: write(runs, found))
         return index
+
+    def rewrapped(self, runs: Sequence[Run], found: Cut) -> str:
+        """Return a translation in lines as wide as those of the source, and indented like its second."""
+        if not (line_end := found.line_end):
+            return joined(one_line(runs))
+        before = self.text[self._line_starts[self.line_of(found.start) - 1] : found.start]
+        lines = LINE_END.split(before + self.text[found.start : found.end])
+        newline = LINE_END.match(line_end)
+        indent = line_end[newline.end() :] if newline else ""
+        filled = fill(units(runs), max(map(width_of, lines)), width_of(before), width_of(indent))
+        return line_end.join(filled)
 
     def add_value(
         self,

@@ -13,33 +13,34 @@ from functools import partial
 from html.parser import HTMLParser
 from typing import Literal, NamedTuple
 
-from gptcli.documents.drafts import LINE_END, PROSE, Draft, Piece, joined, one_line, protect_text
-from gptcli.documents.plain import wrapped
+from gptcli.documents.drafts import PROSE, Draft, Piece, protect_text
 from gptcli.documents.segments import Role, SegmentKind
-from gptcli.documents.wrapping import Run, width_of
+from gptcli.documents.wrapping import Run
 
-INLINE = frozenset(
-    "a abbr acronym b bdi bdo big cite code data del dfn em font i img input ins kbd label mark math meter"
-    " output progress q rp rt ruby s samp small span strike strong sub sup svg time tt u var wbr".split()
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+INLINE = _names(
+    "a abbr acronym b bdi bdo big cite code data del dfn em font i img ins kbd mark math q rp rt ruby s"
+    " samp small span strike strong sub sup svg time tt u var wbr"
 )
-VOID = frozenset("area base br col embed hr img input link meta param source track wbr".split())
-KEPT = frozenset("code kbd math pre samp script style svg template textarea tt var".split())
-KEPT_BLOCKS = KEPT - INLINE
-IMPLIED_END = frozenset("dd dt li option p td th tr".split())  # another one begins, and it ends
+VOID = _names("area base br col embed hr img input link meta param source track wbr")
+KEPT = _names("code kbd math pre samp script style svg template textarea tt var")
+IMPLIED_END = _names("dd dt li option p td th tr")  # another one begins, and it ends
 KINDS: Mapping[str, SegmentKind] = {
     "title": "heading",
     **dict.fromkeys(("h1", "h2", "h3", "h4", "h5", "h6", "caption", "legend", "summary"), "heading"),
     **dict.fromkeys(("td", "th"), "cell"),
     **dict.fromkeys(("li", "dt", "dd", "option"), "item"),
 }
-TEXT_ATTRIBUTES = frozenset(
-    "abbr alt aria-description aria-label label placeholder summary title".split()
+TEXT_ATTRIBUTES = _names("abbr alt aria-description aria-label label placeholder summary title")
+META_NAMES = _names(
+    "description og:title og:description og:image:alt twitter:title twitter:description"
+    " twitter:image:alt application-name apple-mobile-web-app-title"
 )
-META_NAMES = frozenset(
-    "description og:title og:description og:image:alt twitter:title twitter:description twitter:image:alt"
-    " application-name apple-mobile-web-app-title".split()
-)
-BUTTONS = frozenset(("submit", "button", "reset"))
+BUTTONS = _names("submit button reset")
 ATTRIBUTE = re.compile(r"""([^\s"'<>/=]+)(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'=<>`]+)))?""")
 SPACES = re.compile(r"[ \t\r\n\f]+")
 
@@ -123,6 +124,7 @@ class _Reader:
         self._kept = ""  # the tag of the element that is kept, with how often it is open in itself
         self._kept_depth = 0
         self._kept_start = 0
+        self._ended: Event | None = None  # the end tag that is part of what was kept
 
     def read(self, found: Iterator[Event]) -> None:
         for event in found:
@@ -146,8 +148,6 @@ class _Reader:
                     self._put(self._kept_start, event.end)
                 self._kept = ""
                 self._ended = event
-
-    _ended: Event | None = None  # the end tag that is part of what was kept
 
     def _take(self, event: Event) -> None:
         if event is self._ended:
@@ -225,33 +225,19 @@ class _Reader:
     def _flush(self) -> None:
         pieces, self._pieces = self._pieces, []
         if pieces:
-            entities = {
-                p.text: p.source for p in pieces if p.kind is None and p.source[0] == "&" < p.source
-            }
-            whole = "".join(piece.source for piece in pieces).strip()
-            lines = LINE_END.split(whole)
-            width = max(width_of(line) for line in lines) if len(lines) > 1 else 0
-            rest = lines[-1][: len(lines[-1]) - len(lines[-1].lstrip())] if len(lines) > 1 else ""
-            write = partial(
-                _written, entities=entities, width=width, rest=rest, newline=self._draft.newline
-            )
+            references = [each for each in pieces if each.kind is None and each.source[0] == "&"]
+            entities = {each.text: each.source for each in references if each.text != each.source}
             self._draft.add(
                 self._start,
                 protect_text(pieces, PROSE),
                 KINDS.get(self._block, "paragraph"),
-                write,
-                lines=len(lines),
+                lambda runs, found: self._draft.rewrapped(_escaped_runs(runs, entities), found),
                 pattern=PROSE,
             )
 
 
-def _written(
-    runs: Sequence[Run], *, entities: Mapping[str, str], width: int, rest: str, newline: str
-) -> str:
-    escaped = [Run(_escaped(run.text, entities), True) if run.is_text else run for run in runs]
-    if not width:
-        return joined(one_line(escaped))
-    return wrapped(escaped, width=width, first=width_of(rest), rest=rest, newline=newline)
+def _escaped_runs(runs: Sequence[Run], entities: Mapping[str, str]) -> list[Run]:
+    return [Run(_escaped(run.text, entities), True) if run.is_text else run for run in runs]
 
 
 def _escaped(text: str, entities: Mapping[str, str]) -> str:
@@ -294,10 +280,10 @@ class _Parser(HTMLParser):
         start = self._lines[line - 1] + column
         self.found.append(Event(kind, start, start + length, name))
 
-    def handle_starttag(self, tag: str, attrs: object) -> None:
+    def handle_starttag(self, tag: str, attrs: object) -> None:  # noqa: ARG002
         self._note("open", tag)
 
-    def handle_startendtag(self, tag: str, attrs: object) -> None:
+    def handle_startendtag(self, tag: str, attrs: object) -> None:  # noqa: ARG002
         self._note("open", tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -306,20 +292,20 @@ class _Parser(HTMLParser):
     def handle_data(self, data: str) -> None:
         self._note("text", length=len(data))
 
-    def handle_entityref(self, name: str) -> None:
+    def handle_entityref(self, name: str) -> None:  # noqa: ARG002
         self._note("entity")
 
-    def handle_charref(self, name: str) -> None:
+    def handle_charref(self, name: str) -> None:  # noqa: ARG002
         self._note("entity")
 
-    def handle_comment(self, data: str) -> None:
+    def handle_comment(self, data: str) -> None:  # noqa: ARG002
         self._note("other")
 
-    def handle_decl(self, decl: str) -> None:
+    def handle_decl(self, decl: str) -> None:  # noqa: ARG002
         self._note("other")
 
-    def handle_pi(self, data: str) -> None:
+    def handle_pi(self, data: str) -> None:  # noqa: ARG002
         self._note("other")
 
-    def unknown_decl(self, data: str) -> None:
+    def unknown_decl(self, data: str) -> None:  # noqa: ARG002
         self._note("other")

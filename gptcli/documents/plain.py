@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 
-from gptcli.documents.drafts import PROSE, Draft, Piece, joined, one_line, protect_text
-from gptcli.documents.wrapping import Run, fill, units, width_of
+from gptcli.documents.drafts import PROSE, Draft, Piece, protect_text
+from gptcli.documents.wrapping import width_of
 
 LINE = re.compile(r"([^\r\n]*)(\r\n?|\n|\Z)")
 ITEM = re.compile(r"[ \t\u3000]*(?:(?:[-*+•‣◦–—]|\(?\d{1,3}[.)]|\(?[A-Za-z][.)])[ \t]+|[>#]+[ \t]*)?")
@@ -42,7 +41,7 @@ def read_lines(draft: Draft) -> None:
     """Make every line that is not blank a segment."""
     for line in lines_of(draft.text):
         pieces = protect_text([Piece(line.text, line.text)], PROSE)
-        draft.add(line.start, pieces, "line", lambda runs: joined(one_line(runs)), pattern=PROSE)
+        draft.add(line.start, pieces, "line", pattern=PROSE)
 
 
 def read_text(draft: Draft) -> None:
@@ -79,19 +78,8 @@ def _add_lines(draft: Draft, lines: Sequence[Line]) -> None:
     first = lines[0]
     skipped = len(_marker(first.text))
     body = Line(first.start + skipped, first.text[skipped:], first.end)
-    rest = lines[1].indent if len(lines) > 1 else ""
-    width = max(width_of(line.text) for line in lines) if len(lines) > 1 else 0
-    write = partial(
-        wrapped, width=width, first=width_of(first.text[:skipped]), rest=rest, newline=first.end
-    )
-    draft.add(
-        body.start,
-        protect_text(joined_lines([body, *lines[1:]]), PROSE),
-        "paragraph",
-        write,
-        lines=len(lines),
-        pattern=PROSE,
-    )
+    pieces = protect_text(joined_lines([body, *lines[1:]]), PROSE)
+    draft.add(body.start, pieces, "paragraph", pattern=PROSE)
 
 
 def joined_lines(lines: Sequence[Line], *, always_space: bool = False) -> list[Piece]:
@@ -120,16 +108,6 @@ def _space(before: str, after: str) -> str:
     """Return what a line end stands for: nothing between characters of a script without spaces."""
     ends = (before[-1:], after.lstrip()[:1])
     return "" if all(char and not char.isascii() and width_of(char) == 2 for char in ends) else " "
-
-
-def wrapped(runs: Sequence[Run], *, width: int, first: int, rest: str, newline: str) -> str:
-    """Return a translation in lines of `width` columns, in one line if that is 0.
-
-    `first` columns are taken in the first line; the others begin with `rest`.
-    """
-    if not width:
-        return joined(one_line(runs))
-    return (newline + rest).join(fill(units(runs), width, first, width_of(rest)))
 
 
 def _is_wrapped(lines: Sequence[Line]) -> bool:

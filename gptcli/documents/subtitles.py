@@ -13,7 +13,7 @@ from functools import partial
 from typing import Literal
 
 from gptcli.documents.document import RefusedError
-from gptcli.documents.drafts import BrokenError, Draft, Piece, joined, one_line, protected
+from gptcli.documents.drafts import BrokenError, Cut, Draft, Piece, joined, one_line, protected
 from gptcli.documents.plain import Line, joined_lines, lines_of
 from gptcli.documents.wrapping import Run, Unit, balance, fill, units, width_of
 
@@ -137,7 +137,7 @@ def _pieces(joined: Sequence[Piece], format: SubtitleFormat) -> list[Piece]:
 
 
 def _written(
-    runs: Sequence[Run], *, format: SubtitleFormat, lines: int, width: int, newline: str
+    runs: Sequence[Run], _found: Cut, *, format: SubtitleFormat, lines: int, width: int, newline: str
 ) -> str:
     """Return a translation in as many lines as the source has, even ones, or more if it is too long."""
     if format == "vtt":
@@ -157,7 +157,7 @@ def _written(
 
 
 def _two_sentences(words: Sequence[Unit], width: int) -> list[str] | None:
-    """Return two lines with the end of a sentence between them, the most even ones; None if there is none."""
+    """Return two lines with the end of a sentence between them, the most even ones; or None."""
 
     def columns(part: Sequence[Unit]) -> int:
         return sum(word.width + len(word.space) for word in part)

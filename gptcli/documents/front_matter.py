@@ -1,0 +1,54 @@
+"""The front matter of Markdown, YAML or TOML: one line per key; only chosen keys are text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from gptcli.documents.drafts import PROSE, Draft
+from gptcli.documents.plain import Line
+
+FENCES = {"---": "yaml", "+++": "toml"}
+ENTRY = re.compile(
+    r"""(?P<key>[\w-]+)[ \t]*(?P<sign>:|=)[ \t]+"""
+    r"""(?P<value>"(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^\s"'|>\[{&*!#%@`].*?)[ \t]*(?:[ \t]#.*)?"""
+)
+PLAIN = re.compile(r"[^\W\d_](?:(?!: | #)[^\"'\\\n])*(?<![:\s])")  # needs no quotes in YAML
+WORDS = {"true", "false", "yes", "no", "on", "off", "null", "none"}
+
+
+def read(draft: Draft, lines: Sequence[Line], keys: Sequence[str]) -> int:
+    """Make the values of keys segments. Return how many lines the front matter takes."""
+    fence = lines[0].text.lstrip("\ufeff").rstrip() if lines else ""
+    if fence not in FENCES:
+        return 0
+    for count, line in enumerate(lines[1:], 2):
+        if line.text.rstrip() == fence or (fence == "---" and line.text.rstrip() == "..."):
+            for entry in lines[1 : count - 1]:
+                _add_entry(draft, entry, keys)
+            return count
+    return 0
+
+
+def _add_entry(draft: Draft, line: Line, keys: Sequence[str]) -> None:
+    found = ENTRY.fullmatch(line.text)
+    if not found or found["key"].lower() not in keys:
+        return
+    value = found["value"]
+    quote = value[0] if value[0] in "\"'" else ""
+    if "\\" in value or (not quote and found["sign"] == "="):
+        return
+    inner = value[1:-1].replace(quote * 2, quote) if quote == "'" else value[1:-1] if quote else value
+
+    def encode(text: str) -> str:
+        flat = " ".join(text.split())
+        if quote == "'":
+            return "'" + flat.replace("'", "''") + "'"
+        if not quote and PLAIN.fullmatch(flat) and flat.lower() not in WORDS:
+            return flat
+        return '"' + flat.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+    start = line.start + found.start("value")
+    draft.add_value(
+        start, start + len(value), inner, "value", encode, context=found["key"], pattern=PROSE
+    )
