@@ -13,7 +13,7 @@ from gptcli.documents.segments import (
     check_placeholders,
     split_translation,
 )
-from gptcli.documents.wrapping import Run
+from gptcli.documents.wrapping import SPACE, Run
 from gptcli.errors import GptcliError
 
 MARKUP = "its text would be read as markup"
@@ -106,10 +106,10 @@ class Document:
             segment = self.segments[index]
             if translation is None:
                 continue
-            if faults := check_placeholders(segment, translation):
+            if faults := _faults(segment, translation):
                 refused[index] = str(faults)
             else:
-                accepted[index] = split_translation(segment, translation)
+                accepted[index] = split_translation(segment, translation.strip(SPACE))
         changed = {i for i in accepted if by_index[i] != self.segments[i].text}
         writer = _Writer(self.text, accepted, changed, frozenset(doubtful))
         text = writer.inside(0, len(self.text), self._patches)
@@ -120,10 +120,11 @@ class Document:
     def check(self, index: int, translation: str) -> PlaceholderFaults:
         """Return what keeps a translation from being written, which may also be its markup."""
         segment = self.segments[index]
-        faults = check_placeholders(segment, translation)
+        faults = _faults(segment, translation)
         if faults or translation == segment.text:
             return faults
-        writer = _Writer(self.text, {index: split_translation(segment, translation)}, {index})
+        parts = split_translation(segment, translation.strip(SPACE))
+        writer = _Writer(self.text, {index: parts}, {index})
         for patch in self._by_segment[index]:
             if len(patch.segments) == 1:
                 writer.written(patch)
@@ -223,6 +224,12 @@ class _Writer:
             else:
                 runs.append(Run(part.source, False))
         return runs
+
+
+def _faults(segment: Segment, translation: str) -> PlaceholderFaults:
+    if not translation.strip(SPACE):
+        return PlaceholderFaults(markup="it is empty")
+    return check_placeholders(segment, translation)
 
 
 def _nested(patches: Sequence[Patch]) -> list[Patch]:

@@ -19,9 +19,8 @@ from gptcli.documents.segments import (
     numbered_tags,
     split_at,
 )
-from gptcli.documents.wrapping import WHITESPACE, Run, fill, units, width_of
+from gptcli.documents.wrapping import SPACE, WHITESPACE, Run, fill, units, width_of
 
-SPACE = " \t\r\n\f\v\x1c\x1d\x1e\x1f\x85\u2028\u2029"  # not the no-break spaces
 LINE_END = re.compile(r"\r\n?|\n")
 SHOWN_CHARACTERS = 60  # of a placeholder shown as it is; a longer one is a numbered tag
 OUTER: tuple[PlaceholderKind, ...] = ("tag", "image", "break", "bytes")  # need no place in a sentence

@@ -36,7 +36,12 @@ CONTAINER = re.compile(r"(?:[ \t]*(?:>|[-*+](?=[ \t])|\d{1,9}[.)](?=[ \t])))*[ \
 TASK = re.compile(r"\[[ xX]\][ \t]+")
 # Lines of their own for other processors: containers, alerts of GitHub, attributes and tags of Jekyll.
 NOT_TEXT = re.compile(r":::.*|\[!\w+\][+-]?|\{[:%#].*\}|\([\w.-]+\)=|\[TOC\]|\+\+\+|\\\w+")
-PARAGRAPH = ["paragraph_open", "inline", "paragraph_close"]
+# What is put around the inline source of a block to read it alone, and the tokens that it then is.
+SHAPES = {
+    "paragraph_open": ("", "", ["paragraph_open", "inline", "paragraph_close"]),
+    "heading_open": ("# ", "", ["heading_open", "inline", "heading_close"]),
+    "setext_heading": ("", "\n===", ["heading_open", "inline", "heading_close"]),
+}
 
 
 def read(draft: Draft, keys: Sequence[str]) -> None:
@@ -102,7 +107,7 @@ class _Reader:
         kind = "item" if outside in ("list_item_open", "dd_open") or around == "dt_open" else kind
         for is_text, part in groupby(found, lambda line: NOT_TEXT.fullmatch(line.text.strip()) is None):
             if is_text:
-                self._add_lines(list(part), kind)
+                self._add_lines(list(part), kind, around)
 
     def _place(self, number: int, content: str, around: str) -> int | None:
         """Return the column of a line where its inline source begins."""
@@ -119,14 +124,13 @@ class _Reader:
         body = body.rstrip()
         return len(body) - len(content) if body.endswith(content) else None
 
-    def _add_lines(self, lines: Sequence[Line], kind: SegmentKind) -> None:
+    def _add_lines(self, lines: Sequence[Line], kind: SegmentKind, around: str) -> None:
         first = lines[0]
         task = TASK.match(first.text) if kind == "item" else None
         if task:
             first = Line(first.start + task.end(), first.text[task.end() :], first.end)
         source = _Source([first, *lines[1:]], self._draft.text)
-        prefix, suffix = ("# ", "") if kind == "heading" else ("", "")
-        shape = ["heading_open", "inline", "heading_close"] if prefix else PARAGRAPH
+        prefix, suffix, shape = SHAPES.get(around, SHAPES["paragraph_open"])
 
         def is_block(text: str) -> bool:
             markdown, _ = parser()
@@ -159,7 +163,7 @@ class _Reader:
                 ]
                 for part in (found.lead, found.trail)
             )
-            for candidate, plain in zip(candidates(one_line(runs)), (runs, runs, runs), strict=True):
+            for candidate in candidates(one_line(runs)):
                 if is_cell:
                     candidate = [
                         Run(run.text.replace("\\|", "|").replace("|", "\\|"), True)
@@ -172,7 +176,7 @@ class _Reader:
                     text, found
                 )
                 source_text += "".join(piece.source for piece in found.trail)
-                expected = [*lead, *plain, *trail]
+                expected = [*lead, *runs, *trail]
                 is_right = reads_as(source_text, expected, self._environment)
                 if is_right and is_block(source_text):
                     return text

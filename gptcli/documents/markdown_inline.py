@@ -26,7 +26,13 @@ MARKDOWN = re.compile(
     + r"|(?P<tag>\{:?[ ]*[#.:][^{}\n]*\})|\{[\w:-]+\}(?=`|\Z)",
     re.DOTALL,
 )
-SPECIAL = re.compile(r"[\\`*_\[\]<>&~#|!^{}$]|(?<![\w.])[-+=](?![\w])|(?<=\d)[.)](?=\s|$)|(?<=^):")
+# What to escape, by and by: only as much as it takes for a text to be read as text.
+SPECIAL = (
+    re.compile(r"(?!)"),
+    re.compile(r"[*_]|\\(?=[!-/:-@\[-`{-~])"),
+    re.compile(r"[\\*_`\[\]<]|&(?=#?\w+;)"),
+    re.compile(r"[\\*_`\[\]<>&~#|!^{}$:]|(?<![^\s])[-+=]|(?<=\d)[.)](?=\s|$)"),
+)
 EMPHASIS = "*_~"
 
 
@@ -223,10 +229,10 @@ def _texts(content: str, start: int, end: int, source_of: Callable[[int, int], s
 def candidates(runs: Sequence[Run]) -> list[list[Run]]:
     """Return a translation as it is, with its special characters escaped, and with room for emphasis."""
     escaped = [
-        Run(SPECIAL.sub(lambda found: "\\" + found[0], run.text), True) if run.is_text else run
-        for run in runs
+        [Run(special.sub(r"\\\g<0>", run.text), True) if run.is_text else run for run in runs]
+        for special in SPECIAL
     ]
-    return [list(runs), escaped, _with_room(escaped)]
+    return [*escaped, _with_room(escaped[0]), _with_room(escaped[-1])]
 
 
 def _with_room(runs: Sequence[Run]) -> list[Run]:

@@ -7,7 +7,8 @@ import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
-WHITESPACE = re.compile(r"[ \t\r\n\f\v\x1c-\x1f\x85\u2028\u2029]+")  # not the no-break spaces
+SPACE = " \t\r\n\f\v\x1c\x1d\x1e\x1f\x85\u2028\u2029"  # not the no-break spaces
+WHITESPACE = re.compile(f"[{SPACE}]+")
 NOT_AT_START = frozenset(
     "、。，．・：；？！）」』】〕〉》”’…ー々ぁぃぅぇぉっゃゅょァィゥェォッャュョ,.!?:;)]}%"
 )
