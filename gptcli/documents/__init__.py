@@ -1,1 +1,1 @@
-"""Readers of what gptcli works on."""
+"""Readers of what gptcli works on, and writers of what it translates."""

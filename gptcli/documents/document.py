@@ -133,19 +133,34 @@ class Document:
     @property
     def skeleton(self) -> tuple[str, ...]:
         """All that no translation changes: the text around the segments, and their placeholders."""
-        return tuple(self._skeleton(0, len(self.text), self._patches))
+        pieces = [""]
+        for piece in self._skeleton(0, len(self.text), self._patches):
+            if piece is None:
+                pieces.append("")
+            else:
+                pieces[-1] += piece
+        return tuple(pieces)
 
-    def _skeleton(self, start: int, end: int, patches: Sequence[Patch]) -> Iterator[str]:
+    def _skeleton(self, start: int, end: int, patches: Sequence[Patch]) -> Iterator[str | None]:
+        """Yield the text, None where a segment is; what says that there is a translation is left out."""
         for patch in _within(patches, start, end):
             yield self.text[start : patch.start]
-            sources = []
-            for index in patch.segments:
-                for each in self.segments[index].placeholders:
-                    inside = self._skeleton(*each.span, patch.inner) if each.span else [each.source]
-                    sources.append("\0".join(inside))
-            yield from sorted(sources)
             start = patch.end
+            for index in patch.segments:
+                if self._by_segment[index][0] is not patch:
+                    continue
+                yield None
+                for source in sorted(
+                    self._source(each, patch) for each in self.segments[index].placeholders
+                ):
+                    yield source
+                    yield None
         yield self.text[start:end]
+
+    def _source(self, placeholder: Placeholder, patch: Patch) -> str:
+        if placeholder.span is None:
+            return placeholder.source
+        return "".join(piece or "" for piece in self._skeleton(*placeholder.span, patch.inner))
 
     def _encoded(self, text: str) -> tuple[bytes, str, tuple[str, ...]]:
         decoded = self._decoded
@@ -220,9 +235,9 @@ class _Writer:
                     Run(part.encode("utf-16", "surrogatepass").decode("utf-16", "replace"), True)
                 )
             elif part.span:
-                runs.append(Run(self.inside(*part.span, patch.inner), False))
+                runs.append(Run(self.inside(*part.span, patch.inner), False, part.role))
             else:
-                runs.append(Run(part.source, False))
+                runs.append(Run(part.source, False, part.role))
         return runs
 
 

@@ -31,11 +31,11 @@ _PRINTF = (
     r"(?:hh?|ll?|[qjzt])?[diouxXeEfFgGaAcsprn@]|%%|%[1-9]\d?(?!\d)"
 )
 UNNAMED = re.compile(r"%(?![(<%{]|\d+\$|\d+$)")  # takes the next argument
-_URL = (
-    r"(?:https?|ftp)://[^\s<>\"'`\u3000-\u303f\uff00-\uffef]*[\w/#=&%$~]"
-    r"|\bwww\.[\w-]+\.[\w./?=&%#~-]*[\w/]"
+_URL = (  # ASCII only: text in scripts without spaces may follow at once
+    r"(?:https?|ftp)://[!#-&(-;=?-_a-z~]*[A-Za-z0-9_/#=&%$~]"
+    r"|(?<![\w.])www\.[A-Za-z0-9_-]+\.[A-Za-z0-9_./?=&%#~-]*[A-Za-z0-9_/]"
 )
-_EMAIL = r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
+_EMAIL = r"[A-Za-z0-9_.+-]+@[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+"
 _BYTES = r"[\x00-\x08\x0b\x0e-\x1f\x7f\ud800-\udfff]+"
 _TEMPLATE = r"\{\{\{?.*?\}?\}\}|\{%.*?%\}|\$\{[^{}\s]*\}"
 _BRACES = r"%?\{[\w.$!-]*(?:\[[^\[\]{}]*\])?(?:![rsa])?(?::[^{}\s]*)?\}|\$t\([^()]*\)|@:[\w.]+"
@@ -155,7 +155,7 @@ def cut(pieces: Sequence[Piece], start: int = 0) -> Cut | None:
     first, last = 0, len(core)
     while True:
         before = first, last
-        if partners.get(first) == last - 1 > first:
+        if partners.get(first) == last - 1 > first and core[last - 1].written is None:
             first, last = first + 1, last - 1
         first = _after_outer(core, first, partners)
         last = _before_outer(core, last, partners)

@@ -16,6 +16,12 @@ BOMS = (  # UTF-32 first: its little-endian mark begins with that of UTF-16
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+LIKELY = (  # in texts without a mark, the common ones first
+    *("cp1252", "cp1251", "gb18030", "cp932", "euc_jp", "big5", "cp949", "cp1250", "cp1253", "cp1254"),
+    *("cp1255", "cp1256", "cp1257", "cp1258", "cp874", "iso8859_2", "iso8859_7", "koi8_r", "koi8_u"),
+    *("latin_1", "cp437", "cp850", "cp866", "mac_roman"),
+)
+BINARY = (b"%PDF-", b"\x89PNG", b"PK\x03\x04", b"\x1f\x8b", b"GIF8", b"\xff\xd8\xff", b"GGUF")
 CONTROL_BYTES = bytes(set(range(32)) - set(b"\b\t\n\v\f\r\x1b")) + b"\x7f"
 
 
@@ -36,6 +42,8 @@ class Decoded:
 
 def decode(data: bytes) -> Decoded | None:
     """Return the text of a file, None for a binary one."""
+    if data.startswith(BINARY):
+        return None
     for bom, encoding in BOMS:
         if data.startswith(bom):
             return _exactly(data, encoding, bom)
@@ -116,4 +124,9 @@ def _likely(data: bytes) -> list[str]:
             sample += line
             if len(sample) > SAMPLE_BYTES:
                 break
-    return [match.encoding for match in from_bytes(bytes(sample[:SAMPLE_BYTES]))]
+    matches = from_bytes(bytes(sample[:SAMPLE_BYTES]), cp_isolation=list(LIKELY))
+    best = min(((match.chaos, -match.coherence) for match in matches), default=None)
+    # Encodings of neighbours often agree on a short text: then the most common one is meant.
+    equal = [match for match in matches if (match.chaos, -match.coherence) == best]
+    names = {name for match in equal for name in (match.encoding, *match.could_be_from_charset)}
+    return [name for name in LIKELY if name in names] + [match.encoding for match in matches]

@@ -14,6 +14,7 @@ ENTRY = re.compile(
     r"""(?P<value>"(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^\s"'|>\[{&*!#%@`].*?)[ \t]*(?:[ \t]#.*)?"""
 )
 PLAIN = re.compile(r"[^\W\d_](?:(?!: | #)[^\"'\\\n])*(?<![:\s])")  # needs no quotes in YAML
+OTHER_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*\\[^\"\\]")  # than of a quote or a backslash
 WORDS = {"true", "false", "yes", "no", "on", "off", "null", "none"}
 
 
@@ -34,16 +35,20 @@ def _add_entry(draft: Draft, line: Line, keys: Sequence[str]) -> None:
     found = ENTRY.fullmatch(line.text)
     if not found or found["key"].lower() not in keys:
         return
-    value = found["value"]
+    value, is_toml = found["value"], found["sign"] == "="
     quote = value[0] if value[0] in "\"'" else ""
-    if "\\" in value or (not quote and found["sign"] == "="):
+    if (is_toml and not quote) or (quote == '"' and OTHER_ESCAPE.search(value)):
         return
-    inner = value[1:-1].replace(quote * 2, quote) if quote == "'" else value[1:-1] if quote else value
+    inner = value[1:-1] if quote else value
+    if quote == '"':
+        inner = re.sub(r'\\(["\\])', r"\1", inner)
+    elif quote and not is_toml:
+        inner = inner.replace("''", "'")
 
     def encode(text: str) -> str:
         flat = " ".join(text.split())
-        if quote == "'":
-            return "'" + flat.replace("'", "''") + "'"
+        if quote == "'" and not (is_toml and "'" in flat):
+            return "'" + (flat if is_toml else flat.replace("'", "''")) + "'"
         if not quote and PLAIN.fullmatch(flat) and flat.lower() not in WORDS:
             return flat
         return '"' + flat.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -156,29 +156,12 @@ class _Reader:
         pieces = protect_text(pieces, MARKDOWN)
 
         def write(runs: list[Run], found: Cut) -> str:
-            lead, trail = (
-                [
-                    Run(piece.text if piece.kind is None else piece.source, piece.kind is None)
-                    for piece in part
-                ]
-                for part in (found.lead, found.trail)
-            )
+            lead, trail = ("".join(p.source for p in part) for part in (found.lead, found.trail))
+            meant = [*_as_runs(found.lead), *runs, *_as_runs(found.trail)]
             for candidate in candidates(one_line(runs)):
-                if is_cell:
-                    candidate = [
-                        Run(run.text.replace("\\|", "|").replace("|", "\\|"), True)
-                        if run.is_text
-                        else run
-                        for run in candidate
-                    ]
-                text = self._draft.rewrapped(candidate, found)
-                source_text = "".join(piece.source for piece in found.lead) + _without_prefix(
-                    text, found
-                )
-                source_text += "".join(piece.source for piece in found.trail)
-                expected = [*lead, *runs, *trail]
-                is_right = reads_as(source_text, expected, self._environment)
-                if is_right and is_block(source_text):
+                text = self._draft.rewrapped(_with_pipes(candidate) if is_cell else candidate, found)
+                alone = lead + (text.replace(found.line_end, "\n") if found.line_end else text) + trail
+                if reads_as(alone, meant, self._environment) and is_block(alone):
                     return text
             raise RefusedError(MARKUP)
 
@@ -214,7 +197,7 @@ class _Reader:
         target = image[end:]
         if not alternative.strip() or "\n" in alternative or not target.startswith(("](", "][")):
             return is_titled
-        if target == "][]" or re.search(r"[`*_\[\]<]", alternative):
+        if target == "][]" or re.search(r"[`*_\[\]<]", re.sub(r"\\.", "", alternative)):
             return is_titled
 
         def encode(value: str) -> str:
@@ -233,13 +216,14 @@ class _Reader:
 
     def _add_title(self, start: int, target: str) -> bool:
         """Make the title of a link or an image a segment."""
-        found = re.search(r"""\s("[^"\n]*"|'[^'\n]*')\s*\)$""", target)
-        if not found or "\\" in found[1]:
+        found = re.search(r"""\s("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')\s*\)$""", target)
+        if not found:
             return False
         quote = found[1][0]
 
         def encode(value: str) -> str:
-            flat = " ".join(value.split()).replace("\\", "\\\\").replace("&", "\\&")
+            flat = " ".join(value.split()).replace("\\", "\\\\")
+            flat = re.sub(r"&(?=#?\w+;)", r"\\&", flat)
             return quote + flat.replace(quote, "\\" + quote) + quote
 
         added = self._draft.add_value(
@@ -263,9 +247,16 @@ class _Reader:
             self._add_inline(source, "cell", lambda text: "\n" not in text, is_cell=True)
 
 
-def _without_prefix(text: str, found: Cut) -> str:
-    """Return a translation's lines without the quote marks and indents that continue their block."""
-    return text.replace(found.line_end, "\n") if found.line_end else text
+def _as_runs(pieces: Sequence[Piece]) -> list[Run]:
+    return [
+        Run(piece.text, True) if piece.kind is None else Run(piece.source, False, piece.role)
+        for piece in pieces
+    ]
+
+
+def _with_pipes(runs: Sequence[Run]) -> list[Run]:
+    """Return runs with the pipes of their text escaped, as in a table."""
+    return [Run(re.sub(r"\\?\|", r"\\|", run.text), True) if run.is_text else run for run in runs]
 
 
 def _closing(image: str) -> int:

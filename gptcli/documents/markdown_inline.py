@@ -190,8 +190,10 @@ def pieces_of(
                 opened.append(mark.end)
             elif mark.kind == "link" and opened:
                 label = content[opened.pop() : mark.start]
-                # A link that its own text names: its translation must name it in another way.
-                written = f"][{WHITESPACE.sub(' ', label)}]" if raw in ("]", "][]") else None
+                if raw in ("]", "][]"):  # its own text names it, which a translation would change
+                    written = f"][{WHITESPACE.sub(' ', label)}]"
+                elif raw.startswith("]["):
+                    written = raw
             is_shown = mark.kind in ("code", "emphasis", "reference", "url") or (
                 mark.kind == "tag" and len(raw) <= 12 and not raw.startswith("<!--")
             )
@@ -257,9 +259,12 @@ def _with_room(runs: Sequence[Run]) -> list[Run]:
 def reads_as(source: str, runs: Sequence[Run], environment: Environment) -> bool:
     """Tell whether an inline source has the markup of the runs, and their text as its text."""
     found = pieces_of(source, lambda start, end: source[start:end], environment)
-    marks = [piece.source for piece in found if piece.kind]
-    wanted = [run.text for run in runs if not _is_literal(run)]
-    if marks != wanted:
+    marks = [piece for piece in found if piece.kind]
+    wanted = [run for run in runs if not _is_literal(run)]
+    if [piece.source for piece in marks] != [run.text for run in wanted]:
+        return False
+    ends = [(piece.role, run.role) for piece, run in zip(marks, wanted, strict=True)]
+    if any("single" not in each and each[0] != each[1] for each in ends):
         return False
     text = "".join(piece.text for piece in found if piece.kind is None)
     expected = "".join(run.text for run in runs if _is_literal(run))

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from gptcli.documents.document import MARKUP, RefusedError
 from gptcli.documents.drafts import MESSAGE, BrokenError, Draft, Piece, protected
 
 TOKEN = re.compile(r'[ \t\r\n]*(?:(?P<mark>[{}\[\],:])|(?P<string>")|(?P<other>[^\s{}\[\],:"]+))')
-CONSTANT = re.compile(r"\S+:\S*|#[0-9a-fA-F]{3,8}|[a-z0-9]+(?:[_./-][a-z0-9]+)+|[\w.-]+\.\w{2,4}")
+# No text for a reader: an address, a colour, an identifier, a file.
+CONSTANT = re.compile(
+    r"[a-z][\w+.-]*://\S*|mailto:\S+|#[0-9a-fA-F]{3,8}|[a-z0-9]+(?:_[a-z0-9]+)+|[\w/-]+\.[a-z]{2,4}"
+)
 ICU_ARGUMENT = re.compile(r"\{\s*[\w.-]+\s*,\s*(?:plural|select|selectordinal)\s*,")
 ICU_BRANCH = re.compile(r"\s*(?:offset:\d+\s*)?(?:=\d+|[\w-]+)\s*\{")
 ICU_SIMPLE = re.compile(r"\{\s*[\w.-]+\s*(?:,[^{}]*)?\}")
@@ -56,15 +60,16 @@ def read(draft: Draft) -> None:
     for start, end, keys, string in _strings(text):
         if not _is_text(string, keys, is_extension):
             continue
+        is_icu = ICU_ARGUMENT.search(string) is not None
         draft.add_value(
             start,
             end,
             string,
             "message",
-            encode,
+            partial(_icu_encoded, encode=encode, source=string),
             context=".".join(keys),
             notes=_notes(value, keys, is_extension),
-            pieces=list(icu_pieces(string)) if ICU_ARGUMENT.search(string) else None,
+            pieces=list(icu_pieces(string)) if is_icu else None,
         )
 
 
@@ -101,6 +106,21 @@ def _encoded(text: str, *, ascii_only: bool, slash: bool, has_bytes: bool) -> st
         lambda found: f"\\u{ord(found[0]):04x}", escaped
     )
     return escaped.replace("/", "\\/") if slash else escaped
+
+
+def _icu_encoded(text: str, *, encode: Callable[[str], str], source: str) -> str:
+    """Return an encoded message. Raises RefusedError if its text would change its plural forms."""
+    if ICU_ARGUMENT.search(source) and not ICU_QUOTED.search(source):
+        text = re.sub(r"(?<!')'(?=[{}#|])", "''", text)  # one alone would begin a quotation
+    if _arguments(text) != _arguments(source):
+        raise RefusedError(MARKUP)
+    return encode(text)
+
+
+def _arguments(message: str) -> list[str]:
+    if not ICU_ARGUMENT.search(message):
+        return []
+    return [piece.source for piece in icu_pieces(message) if piece.kind == "icu"]
 
 
 def _is_extension(value: Any) -> bool:
@@ -145,7 +165,9 @@ def icu_pieces(message: str) -> Iterator[Piece]:
 
     while position < len(message):
         char = message[position]
-        if char == "'" and (quoted := ICU_QUOTED.match(message, position)):
+        if message.startswith("''", position):  # an apostrophe
+            position += 2
+        elif char == "'" and (quoted := ICU_QUOTED.match(message, position)):
             position = quoted.end()
         elif found := ICU_ARGUMENT.match(message, position):
             yield from texts(position)
@@ -169,6 +191,10 @@ def icu_pieces(message: str) -> Iterator[Piece]:
                 end = closing.end()
             yield _icu(message[position:end])
             position = start = end
+        elif char in "{}":  # a brace without its partner
+            yield from texts(position)
+            yield _icu(char)
+            position = start = position + 1
         else:
             position += 1
     yield from texts(len(message))

@@ -174,9 +174,12 @@ class _EntryWriter:
 
     def flags(self, translations: Sequence[list[Run] | None], is_doubtful: bool) -> str:
         self.msgstr(translations)
+        return self.flag_line(is_fuzzy=is_doubtful)
+
+    def flag_line(self, *, is_fuzzy: bool = False) -> str:
         line = self._entry.flags
         names = [name for name in _flag_names(line) if name != "fuzzy"] if line else []
-        if is_doubtful:
+        if is_fuzzy:
             names = ["fuzzy", *names]
         if line and names == _flag_names(line):
             return line.text + line.end
@@ -291,12 +294,9 @@ def _patch_header(draft: Draft, header: _Entry, language: str, rule: PluralRule)
         return raw
 
     draft.patches.append(Patch(value.start, value.end, (), write))
-    if header.is_fuzzy:
-        writer = _EntryWriter(draft, header, (), is_plural=False, wraps=False)
-        start, end = writer.flags_range
-        names = [name for name in _flag_names(header.flags) if name != "fuzzy"] if header.flags else []
-        line = f"#, {', '.join(names)}{draft.newline}" if names else ""
-        draft.patches.append(Patch(start, end, (), lambda _translations, _is_doubtful: line))
+    writer = _EntryWriter(draft, header, (), is_plural=False, wraps=False)
+    start, end = writer.flags_range
+    draft.patches.append(Patch(start, end, (), lambda _translations, _is_doubtful: writer.flag_line()))
 
 
 def _with_field(raw: str, name: str, content: str, newline: str) -> str:

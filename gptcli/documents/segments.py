@@ -115,25 +115,24 @@ class PlaceholderFaults:
 
 def check_placeholders(segment: Segment, translation: str) -> PlaceholderFaults:
     """Return which placeholders of a segment its translation lost, doubled, invented or misplaced."""
-    parts = split_translation(segment, translation)
-    found = [part for part in parts if isinstance(part, Placeholder)]
+    found = [part for part in split_translation(segment, translation) if isinstance(part, Placeholder)]
     wanted = segment.placeholders
     optional = {each.shown for each in wanted if each.is_optional}
     expected, present = (Counter(each.shown for each in each_of) for each_of in (wanted, found))
     missing = [shown for shown in (expected - present).elements() if shown not in optional]
-    extra = (present - expected).elements()
-    invented = _unprotected(segment, parts) - _unprotected(segment, segment.parts)
+    extra = list((present - expected).elements())
+    # Read as a whole: a letter that touches an address makes it another one.
+    invented = _look_alikes(segment, translation) - _look_alikes(segment, segment.text) - Counter(extra)
     return PlaceholderFaults(
         tuple(missing), tuple(extra), tuple(invented.elements()), _misplaced(wanted, found)
     )
 
 
-def _unprotected(segment: Segment, parts: Iterable[str | Placeholder]) -> Counter[str]:
-    """Return what looks like a placeholder in the texts between them."""
+def _look_alikes(segment: Segment, text: str) -> Counter[str]:
+    """Return what looks like a placeholder of the format."""
     if segment.pattern is None:
         return Counter()
-    texts = (part for part in parts if isinstance(part, str))
-    return Counter(found[0] for text in texts for found in segment.pattern.finditer(text) if found[0])
+    return Counter(found[0] for found in segment.pattern.finditer(text) if found[0])
 
 
 def _misplaced(wanted: Sequence[Placeholder], found: Sequence[Placeholder]) -> tuple[str, ...]:

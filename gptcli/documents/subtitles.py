@@ -21,7 +21,7 @@ SubtitleFormat = Literal["srt", "vtt"]
 
 _CLOCK = r"(?:\d+:)?\d{1,2}:\d{1,2}(?:[,.:]\d{1,3})?"
 TIMING = re.compile(rf"[ \t\ufeff]*{_CLOCK}[ \t]*-->[ \t]*{_CLOCK}(?=[ \t]|$)")
-LOOKS_LIKE_TIMING = re.compile(r"[ \t]*[\d:.,]*\d[\d:., \t]*-->|[ \t]*-->[ \t]*\d")
+LOOKS_LIKE_TIMING = re.compile(r"[ \t]*\d\d?:[^\n]*->|[^\n]*-->[ \t]*\d")
 DIALOGUE = re.compile(r"[ \t]*(?:[-‐–—][ \t]*)?")
 SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’»)]*(?:</?[^<>]*>)*$")
 _BYTES = r"(?P<bytes>[\x00-\x08\x0b\x0e-\x1f\x7f\udc80-\udcff]+)"
@@ -46,6 +46,8 @@ def read(draft: Draft, format: SubtitleFormat, width: int) -> None:
         first = next(number for number, line in enumerate(lines, 1) if line.text.strip())
         raise BrokenError("there is no timing, as in 00:00:01,000 --> 00:00:02,000", first)
     _notice_broken(draft, lines, timings)
+    if not timings:
+        return
     for timing, following in zip(timings, [*timings[1:], len(lines)], strict=True):
         end = following if following == len(lines) else _before_timing(lines, following, timing)
         _add_cue(draft, lines[timing + 1 : end], format, width)
@@ -87,12 +89,21 @@ def _add_cue(draft: Draft, lines: Sequence[Line], format: SubtitleFormat, width:
         is_broken = any(LOOKS_LIKE_TIMING.match(line.text) for line in block)
         if is_broken or (format == "vtt" and block is not blocks[0]):  # NOTE, STYLE, REGION
             continue
-        dashes = [_dash(line.text).strip() for line in block]
-        if len(block) > 1 and all(dashes):
-            for line in block:
-                _add_text(draft, [line], format, width)
-        else:
-            _add_text(draft, block, format, width)
+        for words in _speakers(block):
+            _add_text(draft, words, format, width)
+
+
+def _speakers(block: Sequence[Line]) -> list[list[Line]]:
+    """Return the lines of each speaker, who begins with a dash; one for a text that is no dialogue."""
+    begins = [bool(_dash(line.text).strip()) for line in block]
+    if not begins[0]:
+        return [list(block)]
+    speakers: list[list[Line]] = []
+    for line, is_first in zip(block, begins, strict=True):
+        if is_first:
+            speakers.append([])
+        speakers[-1].append(line)
+    return speakers
 
 
 def _dash(text: str) -> str:

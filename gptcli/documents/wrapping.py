@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from gptcli.documents.segments import Role
+
 SPACE = " \t\r\n\f\v\x1c\x1d\x1e\x1f\x85\u2028\u2029"  # not the no-break spaces
 WHITESPACE = re.compile(f"[{SPACE}]+")
 NOT_AT_START = frozenset(
@@ -20,6 +22,7 @@ class Run(NamedTuple):
 
     text: str
     is_text: bool
+    role: Role = "single"
 
 
 class Unit(NamedTuple):
