@@ -33,7 +33,9 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "prompt_toolkit": "chat/repl.py",
     "huggingface_hub": "models/hub/",
     "httpx2": "models/hub/",
-    "markdown_it": "output/",
+    "markdown_it": ("output/", "documents/"),
+    "mdit_py_plugins": "documents/",
+    "charset_normalizer": "documents/",
     "tomlkit": ("settings.py", "cli/config.py", "models/refresh.py"),
 }
 HEAVY = {
@@ -44,6 +46,8 @@ HEAVY = {
     "huggingface_hub",
     "jinja2",
     "markdown_it",
+    "mdit_py_plugins",
+    "charset_normalizer",
     "httpx2",
 }
 
