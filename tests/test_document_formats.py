@@ -172,6 +172,7 @@ def test_markdown_is_written_in_place() -> None:
         ("Plain words\n", "1. Punkt", "1\\. Punkt\n"),
         ("Plain words\n", "a\n\nb", "a b\n"),
         ("2 \\* 3 &amp; more\n", "2 * 4 & mehr", "2 * 4 & mehr\n"),
+        ("> See [a](\n> b.md) and `c\n> d` too\n", "<2/> <1>A</1>", "> `c\n> d` [A](\n> b.md)\n"),
         ("This is **“bold”** here\n", "这是**“粗体”**的", "这是 **“粗体”** 的\n"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -139,9 +139,20 @@ class Cut:
     @property
     def line_end(self) -> str:
         """What begins the second line of the core: the line end and the indent; "" for one line."""
-        sources = (piece.source for piece in self.core if piece.kind in (None, "break"))
-        found = next((found for source in sources if (found := LINE_END.search(source))), None)
-        return str(found.string[found.start() :]) if found else ""
+        return _second_line(piece for piece in self.core if piece.kind in (None, "break"))
+
+    @property
+    def continuation(self) -> str:
+        """The same, where a placeholder may be what goes over the line end."""
+        return self.line_end or _second_line(self.core)
+
+
+def _second_line(pieces: Iterable[Piece]) -> str:
+    for piece in pieces:
+        if found := LINE_END.search(piece.source):
+            after = piece.source[found.end() :]
+            return found[0] + after[: len(after) - len(after.lstrip("> \t"))]
+    return ""
 
 
 def cut(pieces: Sequence[Piece], start: int = 0) -> Cut | None:

@@ -156,12 +156,18 @@ class _Reader:
         pieces = protect_text(pieces, MARKDOWN)
 
         def write(runs: list[Run], found: Cut) -> str:
+            def alone(text: str) -> str:  # without what begins the lines of the containers
+                return text.replace(found.continuation, "\n") if found.continuation else text
+
             lead, trail = ("".join(p.source for p in part) for part in (found.lead, found.trail))
-            meant = [*_as_runs(found.lead), *runs, *_as_runs(found.trail)]
+            meant = [
+                run._replace(text=alone(run.text))
+                for run in (*_as_runs(found.lead), *runs, *_as_runs(found.trail))
+            ]
             for candidate in candidates(one_line(runs)):
                 text = self._draft.rewrapped(_with_pipes(candidate) if is_cell else candidate, found)
-                alone = lead + (text.replace(found.line_end, "\n") if found.line_end else text) + trail
-                if reads_as(alone, meant, self._environment) and is_block(alone):
+                block = alone(lead + text + trail)
+                if reads_as(block, meant, self._environment) and is_block(block):
                     return text
             raise RefusedError(MARKUP)
 
