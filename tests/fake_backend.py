@@ -193,7 +193,7 @@ class FakeBackend:
         tokens = [self.token_of[cell] for cell in self.sequences[sequence]]
         return memoryview(json.dumps(tokens).encode())
 
-    def restore_state(self, sequence: int, state: bytes) -> bool:
+    def restore_state(self, sequence: int, state: bytearray) -> bool:
         assert not self.sequences[sequence], "restored into a sequence that is not empty"
         for token in json.loads(state):
             cell = len(self.token_of)

@@ -37,7 +37,7 @@ def test_what_begins_the_same_is_found(cache: PromptCache) -> None:
     found = cache.find([*PROMPT[:-20], 7, 7, 7])
 
     assert found is not None
-    assert (found.tokens, found.length, found.state) == (PROMPT, len(PROMPT) - 20, STATE)
+    assert (found.tokens, found.length, found.state) == (PROMPT, len(PROMPT) - 20, bytearray(STATE))
 
 
 def test_the_longest_beginning_wins(cache: PromptCache) -> None:

@@ -48,7 +48,7 @@ class Found:
 
     tokens: list[int]
     length: int
-    state: bytes
+    state: bytearray
 
 
 def model_fingerprint(path: Path) -> str:
@@ -95,8 +95,10 @@ class PromptCache:
         try:
             head = _read_head(path)
             with path.open("rb") as file:
+                # One copy, which the model reads from: two would show in the peak of memory.
+                state = bytearray(max(0, os.fstat(file.fileno()).st_size - head.offset))
                 file.seek(head.offset)
-                state = file.read()
+                file.readinto(state)
             packed = array.array("i", head.tokens).tobytes()
             if zlib.crc32(state, zlib.crc32(packed)) != head.crc:
                 raise ValueError("damaged")
