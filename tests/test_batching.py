@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gptcli.engine import scheduler
 from gptcli.engine.api import (
     FINAL_EVENTS,
     Delta,
@@ -409,18 +410,37 @@ def test_a_cancellation_among_many_stops_nothing_else() -> None:
     ]
 
 
-def test_an_evaluation_ends_at_once_when_all_are_cancelled() -> None:
+@pytest.mark.parametrize("long_step_s", [None, 0.0], ids=["reading", "writing slowly"])
+def test_an_evaluation_ends_at_once_when_all_are_cancelled(
+    long_step_s: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def cancel_all() -> None:
         run.scheduler.cancel(0)
         run.scheduler.cancel(1)
 
-    backend = FakeBackend([b" on"] * 9, window=WINDOW, faults={4: cancel_all})
+    at = 1 if long_step_s is None else 4
+    if long_step_s is not None:
+        monkeypatch.setattr(scheduler, "LONG_STEP_S", long_step_s)
+    backend = FakeBackend([b" on"] * 9, window=WINDOW, faults={at: cancel_all})
     run = Run(backend, parallel=2)
 
     run.finish(ask(0, words(10)), ask(1, words(20)))
 
-    assert (backend.aborts, len(backend.batches)) == (1, 4)
+    assert (backend.aborts, len(backend.batches)) == (1, at)
     assert [run.outcome(n)[2] for n in range(2)] == ["cancelled"] * 2
+
+
+def test_a_cancelled_answer_leaves_the_cache_to_the_next_turn() -> None:
+    backend = FakeBackend([b" on"] * 9, window=WINDOW, faults={4: lambda: run.scheduler.cancel(0)})
+    run = Run(backend, parallel=1)
+    run.finish(ask(0, words(20)))
+    assert run.outcome(0)[2] == "cancelled"
+
+    run.finish(ask(1, words(20) + " on" * 3 + words(2, first=50)))
+
+    end = run.events[1][-1]
+    assert isinstance(end, Finished)
+    assert (end.usage.prompt_tokens, end.usage.cached_tokens) == (25, 23)
 
 
 def test_an_embedding_is_not_lost_by_the_cancellation_of_another_request() -> None:

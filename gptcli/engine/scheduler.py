@@ -38,6 +38,7 @@ from gptcli.messages import Conversation
 ROOM_FOR_ANSWER = 1024  # tokens of the window kept for an answer of unknown length
 CHUNK_BESIDE_ANSWERS = 128  # prompt tokens a step while answers are written: half a second, not two
 BEGUN_AGAIN = 256  # tokens: they are read sooner than an answer is waited for
+LONG_STEP_S = 0.5  # a cancelled answer waits for the end of a shorter step
 LEAST_CHUNK = 32  # prompt tokens of one request a step, where several wait: fewer would not pay
 
 
@@ -58,6 +59,7 @@ class Scheduler:
         self._active: list[AnyStrand] = []
         self._embedding: list[RequestId] = []  # one at most
         self._cancelled: set[RequestId] = set()
+        self._step_s = 0.0  # that the last evaluation took
         self._cache = SharedCache(backend, parallel, self._active, prompt_cache)
 
     # ------------------------------------------------------------------------------------ requests
@@ -73,8 +75,13 @@ class Scheduler:
     def cancel(self, request_id: RequestId) -> None:
         """Stop a request, running or waiting: it finishes as `cancelled`."""
         self._cancelled.add(request_id)
-        running = self._embedding or [strand.request.id for strand in list(self._active)]
-        if running and self._cancelled.issuperset(running):
+        strands = list(self._active)
+        running = self._embedding or [strand.request.id for strand in strands]
+        if not running or not self._cancelled.issuperset(running):
+            return
+        # An abort empties the cache: a conversation would be read again from its start.
+        is_short = self._step_s < LONG_STEP_S and all(strand.is_writing for strand in strands)
+        if self._embedding or not is_short:
             self._backend.abort()
 
     @property
@@ -110,6 +117,7 @@ class Scheduler:
         spans, branches = self._plan()
         if not spans:
             return
+        started = time.perf_counter()
         try:
             self._backend.evaluate(spans)
         except Aborted:
@@ -119,6 +127,7 @@ class Scheduler:
             self._lose_cache()
             yield from self._fail_active(error)
             return
+        self._step_s = time.perf_counter() - started
         yield from self._take(spans, branches)
 
     # ----------------------------------------------------------------------------------- preparing
