@@ -20,6 +20,8 @@ from gptcli.engine.api import (
     Failed,
     Finished,
     Generate,
+    Keep,
+    Kept,
     Request,
     Score,
     Scored,
@@ -67,13 +69,14 @@ def test_each_request_ends_once_and_keeps_its_id(any_engine: Engine) -> None:
         Score(prefix="a", continuations=(" b", " c"), id=5),
         Embed(text="hello there", id=4),
         Tokenize(prompt="hello there", id=9),
+        Keep(prompt="a b c", id=10),
     ]
 
     final = [event for event in any_engine.run(requests) if isinstance(event, FINAL_EVENTS)]
 
-    assert sorted(event.id for event in final) == [3, 4, 5, 9]
+    assert sorted(event.id for event in final) == [3, 4, 5, 9, 10]
     kinds = {event.id: type(event) for event in final}
-    assert kinds == {3: Finished, 4: Embedded, 5: Scored, 9: Tokenized}
+    assert kinds == {3: Finished, 4: Embedded, 5: Scored, 9: Tokenized, 10: Kept}
 
 
 def test_closing_cancels_and_the_engine_stays_usable(any_engine: Engine) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gptcli.engine.api import Delta, Finished, Generate
+from gptcli.engine.api import Delta, Finished, Generate, Keep, Kept
 from gptcli.engine.prompt_cache import LEAST_TOKENS, PromptCache, entries, model_fingerprint, prune
 from gptcli.engine.scheduler import Scheduler
 from gptcli.engine.shared_cache import TAIL_TOKENS
@@ -203,3 +203,44 @@ def test_a_long_document_is_not_read_twice(cli: Cli, starter_model: Path, home: 
     assert [each["model"] for each in listed["prompts"]] == [starter_model.name]
     assert cli("cache", "clear").status == 0
     assert cli("cache", "list", "--json").json == {"size": 0, "prompts": []}
+
+
+@pytest.mark.parametrize("memory", ["parts", "whole"])
+def test_a_conversation_is_kept_on_request_with_its_answer(cache: PromptCache, memory: Memory) -> None:
+    window = 2 * LEAST_TOKENS
+    turns = [" w" * 60 + f" {n}" for n in range(4)]
+
+    def run(scheduler: Scheduler, prompt: str) -> Finished:
+        end = list(scheduler.run([Generate(prompt=prompt, sampling=SamplingParams(max_tokens=8))]))[-1]
+        assert isinstance(end, Finished)
+        return end
+
+    first = Scheduler(FakeBackend([b" on"] * 8, window=window, memory=memory), prompt_cache=cache)
+    prompt = ""
+    for turn in turns:  # each too short to be kept by itself
+        prompt += turn
+        run(first, prompt)
+        prompt += " on" * 8
+    assert cache.find([1]) is None
+    (kept,) = first.run([Keep(prompt=prompt)])
+
+    second = Scheduler(FakeBackend([b" on"] * 8, window=window, memory=memory), prompt_cache=cache)
+    backend = second._backend
+    assert isinstance(backend, FakeBackend)
+    for word in prompt.split(" ")[1:]:  # the numbers of words are those of the first backend
+        backend.number(f" {word}".encode())
+    end = run(second, prompt + " next")
+
+    assert isinstance(kept, Kept)
+    assert kept.tokens == end.usage.cached_tokens == len(prompt.split()) - 1
+
+
+def test_nothing_is_kept_of_what_was_not_evaluated_or_is_short(cache: PromptCache) -> None:
+    scheduler = Scheduler(FakeBackend([b" on"], window=2 * LEAST_TOKENS), prompt_cache=cache)
+    list(scheduler.run([Generate(prompt=" a b c")]))
+
+    assert list(scheduler.run([Keep(prompt=" a b c"), Keep(prompt=" w" * 300, id=1)])) == [
+        Kept(id=0, tokens=0),
+        Kept(id=1, tokens=0),
+    ]
+    assert list(Scheduler(FakeBackend()).run([Keep(prompt=" a")])) == [Kept(id=0, tokens=0)]

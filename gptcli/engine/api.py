@@ -68,7 +68,16 @@ class Tokenize:
     id: RequestId = 0
 
 
-Request = Generate | Score | Embed | Tokenize
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """Ask that what is evaluated of a prompt is kept on the disk, for a later process."""
+
+    prompt: Prompt
+    thinking: bool = True
+    id: RequestId = 0
+
+
+Request = Generate | Score | Embed | Tokenize | Keep
 
 # ----------------------------------------------------------------------------------------- events
 
@@ -155,6 +164,14 @@ class Tokenized:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """So many tokens are on the disk; 0: too few were evaluated, or this engine keeps none."""
+
+    id: RequestId
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
     """A Generate request is done."""
 
@@ -172,8 +189,8 @@ class Failed:
     error: GptcliError
 
 
-Event = Started | Delta | Scored | Embedded | Tokenized | Finished | Failed
-FINAL_EVENTS = (Scored, Embedded, Tokenized, Finished, Failed)
+Event = Started | Delta | Scored | Embedded | Tokenized | Kept | Finished | Failed
+FINAL_EVENTS = (Scored, Embedded, Tokenized, Kept, Finished, Failed)
 
 # ----------------------------------------------------------------------------------------- engine
 

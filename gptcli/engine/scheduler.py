@@ -19,6 +19,8 @@ from gptcli.engine.api import (
     Failed,
     Finished,
     Generate,
+    Keep,
+    Kept,
     Request,
     RequestId,
     Score,
@@ -154,6 +156,9 @@ class Scheduler:
                         return
                     case Tokenize():
                         yield self._prompts.tokenized(request)
+                    case Keep():
+                        _, tokens = self._prompts.encode(request.prompt, thinking=request.thinking)
+                        yield Kept(id=request.id, tokens=self._cache.keep_idle(tokens))
             except Aborted:  # the cancelled ones end with the next step
                 self._waiting.appendleft(request)
                 return

@@ -22,6 +22,8 @@ from gptcli.engine.api import (
     Finished,
     FinishReason,
     Generate,
+    Keep,
+    Kept,
     ModelInfo,
     Prompt,
     Request,
@@ -130,6 +132,8 @@ class ScriptedEngine:
         match request:
             case Tokenize():
                 yield _tokenized(request)
+            case Keep():
+                yield Kept(id=request.id, tokens=0)
             case Generate():
                 yield from self._generate(request, self._next_reply())
             case Score():

@@ -168,6 +168,21 @@ class SharedCache:
             if state is not None:
                 self._prompt_cache.save(strand.tokens[: strand.evaluated], state)
 
+    def keep_idle(self, prompt: Sequence[int]) -> int:
+        """Save the sequence that holds most of a prompt, and wait for it; return its tokens, or 0."""
+        if self._prompt_cache is None or not self.slots:
+            return 0
+        sequence, common = self._best_source(prompt, range(self.slots))
+        held = self.ledger.tokens(sequence) if sequence >= 0 else ()
+        if min(common, len(held)) < LEAST_TOKENS:
+            return 0
+        state = self._backend.save_state(sequence)
+        if state is None:
+            return 0
+        self._prompt_cache.save(held, state)
+        self._prompt_cache.finish()
+        return len(held)
+
     def _keep(self, strand: AnyStrand, length: int) -> None:
         """Go on from what the strand's own sequence holds."""
         if length == len(self.ledger.tokens(strand.sequence)) or self.truncate(strand.sequence, length):

@@ -19,8 +19,9 @@ ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 VALUES: dict[str, Any] = {
     cls.__name__: cls
     for cls in (
-        *(api.Generate, api.Score, api.Embed, api.Tokenize),
-        *(api.Started, api.Delta, api.Scored, api.Embedded, api.Tokenized, api.Finished, api.Failed),
+        *(api.Generate, api.Score, api.Embed, api.Tokenize, api.Keep),
+        *(api.Started, api.Delta, api.Scored, api.Embedded, api.Tokenized, api.Kept),
+        *(api.Finished, api.Failed),
         *(api.EngineSettings, api.ModelInfo, api.TokenLogprob, api.Usage, api.Timings),
         *(Conversation, Message, OutputConstraint, SamplingParams),
     )
