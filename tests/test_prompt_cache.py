@@ -60,6 +60,16 @@ def test_what_has_too_little_in_common_is_not_found(cache: PromptCache, tokens: 
     assert cache.find(PROMPT, least=len(PROMPT)) is None
 
 
+def test_a_state_that_cannot_be_cut_must_begin_the_prompt_as_a_whole(cache: PromptCache) -> None:
+    saved(cache, PROMPT[:-50], b"shorter")
+    saved(cache, PROMPT, b"goes on otherwise")
+
+    found = cache.find([*PROMPT[:-1], 7], only_whole=True)
+
+    assert found is not None
+    assert (found.state, found.length) == (b"shorter", len(PROMPT) - 50)
+
+
 def test_another_model_build_or_setting_finds_nothing(cache: PromptCache, tmp_path: Path) -> None:
     saved(cache, PROMPT)
 

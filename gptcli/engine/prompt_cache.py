@@ -81,12 +81,18 @@ class PromptCache:
         self._most_bytes = most_bytes
         self._writer: threading.Thread | None = None
 
-    def find(self, tokens: Sequence[int], least: int = 0) -> Found | None:
-        """Return the file that holds most of a prompt, if that is more than `least` tokens."""
+    def find(self, tokens: Sequence[int], least: int = 0, *, only_whole: bool = False) -> Found | None:
+        """Return the file that holds most of a prompt, if that is more than `least` tokens.
+
+        `only_whole`: the state cannot be cut, so that all of the file must begin the prompt.
+        """
         best: tuple[int, Path] | None = None
         for path in self._directory.glob(f"{self._key}-*{ENDING}"):
             with contextlib.suppress(OSError, ValueError):
-                length = common_prefix(_read_head(path).tokens, tokens)
+                held = _read_head(path).tokens
+                length = common_prefix(held, tokens)
+                if only_whole and length < len(held):
+                    continue
                 if length >= max(LEAST_TOKENS, least + 1) and (best is None or length > best[0]):
                     best = length, path
         if best is None:

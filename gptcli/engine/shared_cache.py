@@ -138,7 +138,9 @@ class SharedCache:
         """Take the prompt's beginning from the disk, if there is much more of it than in memory."""
         if self._prompt_cache is None or len(prompt) - shared < LEAST_TOKENS:
             return False
-        found = self._prompt_cache.find(prompt, shared + LEAST_RESTORED)
+        found = self._prompt_cache.find(
+            prompt, shared + LEAST_RESTORED, only_whole=not self._backend.restores_parts
+        )
         if found is None or len(found.tokens) > self.cells - self.ledger.used:
             return False
         self.clear(strand.sequence)
