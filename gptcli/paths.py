@@ -88,6 +88,11 @@ def prompt_cache_dir() -> Path:
     return cache_dir() / "prompts"
 
 
+def chat_history_file() -> Path:
+    """Return the file of what was typed in chats, for going back to it."""
+    return state_dir() / "chat_history"
+
+
 def crash_memory_file() -> Path:
     """Return the file that says which builds of llama.cpp crash on which CPUs."""
     return state_dir() / "crashes.json"

@@ -16,6 +16,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "gptcli"
 ALLOWED = {
     "cli": {"chat", "output", "tasks", "documents", "store", "models", "settings", "engine", "prompts"},
     "output": {"engine.api", "store.records"},
+    "chat": {"output", "tasks", "prompts", "store", "engine.api", "engine.prompt_cache"},
     "tasks": {"prompts", "engine.api"},
     "prompts": {"engine.api"},
     "documents": set(),

@@ -11,7 +11,7 @@ import typer
 import typer.core
 
 from gptcli import __version__, paths
-from gptcli.cli import bench, cache, config, doctor, generate
+from gptcli.cli import bench, cache, chat, config, doctor, generate
 from gptcli.cli import map as map_module
 from gptcli.cli.logs import app as logs
 from gptcli.cli.models import app as models
@@ -34,7 +34,7 @@ class RootGroup(typer.core.TyperGroup):
 app = typer.Typer(
     name="gptcli",
     cls=RootGroup,
-    help="Language models on your own machine: generate text, in a terminal or in a pipe.",
+    help="Language models on your own machine: chat and generate text, in a terminal or in a pipe.",
     epilog="Every option can be set in config.toml (gptcli config path) or as GPTCLI_<OPTION>.",
     no_args_is_help=False,
     rich_markup_mode="rich",
@@ -42,6 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command(name="generate")(generate.generate)
+app.command(name="chat")(chat.chat)
 app.command(name="map")(map_module.map_command)
 app.command(name="bench")(bench.bench)
 app.command(name="doctor")(doctor.doctor)
@@ -130,6 +131,8 @@ def run(arguments: Sequence[str]) -> int:
     try:
         if sys.stdout is None or sys.stderr is None:
             return ExitStatus.FAILED  # closed by whoever started us: there is nobody to tell
+        if not arguments and _is_terminal():
+            arguments = ("chat",)
         status = app(args=list(arguments), prog_name="gptcli", standalone_mode=False)
         sys.stdout.flush()
         return int(status or 0)
@@ -153,6 +156,10 @@ def run(arguments: Sequence[str]) -> int:
             _print_traceback()
         fact = f"internal error: {type(error).__name__}: {error}"
         return _report(GptcliError(fact, hint="the same with --debug, and a report to us"), as_json)
+
+
+def _is_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def _report(error: GptcliError, as_json: bool) -> int:

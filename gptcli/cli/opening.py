@@ -13,7 +13,7 @@ from gptcli.cli.options import engine_settings
 from gptcli.engine import open_engine
 from gptcli.engine.api import Engine
 from gptcli.errors import GptcliError
-from gptcli.models.resolve import resolve_model
+from gptcli.models.resolve import ResolvedModel, resolve_model
 from gptcli.output.console import Output
 from gptcli.output.progress import Progress
 
@@ -24,10 +24,24 @@ def opened_engine(params: dict[str, Any], output: Output) -> Generator[Engine, N
 
     Raises what `resolve_model` raises, and ModelError for a file whose header is wrong.
     """
+    with opened_model(find_model(params["model"], output), params, output) as engine:
+        yield engine
+
+
+def find_model(spec: str | None, output: Output) -> ResolvedModel:
+    """Return the model that `-m` names; say so if it is the default. Raises as `resolve_model` does."""
     with Progress(output, "joining the starter weights") as progress:
-        model = resolve_model(params["model"], progress.update)
+        model = resolve_model(spec, progress.update)
     if model.is_fallback:
         output.status(f"no model is configured: using {model.name} ({model.title})")
+    return model
+
+
+@contextmanager
+def opened_model(
+    model: ResolvedModel, params: dict[str, Any], output: Output
+) -> Generator[Engine, None, None]:
+    """Yield the engine of a model that was found; it loads while the caller goes on."""
     settings = engine_settings(params, path=model.path, name=model.name)
     engine = open_engine(
         settings,

@@ -34,6 +34,12 @@ def complete_model(incomplete: str) -> list[str]:
     return [name for name in known_names() if name.startswith(incomplete)]
 
 
+def is_on_command_line(context: typer.Context, name: str) -> bool:
+    """Tell whether a parameter was given as such, not by the environment, the file, or a default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 class Color(StrEnum):
     """When to colour."""
 

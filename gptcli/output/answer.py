@@ -18,8 +18,9 @@ from gptcli.engine.api import (
     Usage,
 )
 from gptcli.output.console import Output
+from gptcli.output.folding import FoldedThinking
 
-Thinking = Literal["show", "hide"]
+Thinking = Literal["show", "fold", "hide"]
 
 
 @dataclass(slots=True)
@@ -109,6 +110,7 @@ class AnswerView:
         self._silent = silent
         self._shows_logprobs = logprobs and not silent
         self._sink: TextSink | None = None
+        self._folded = FoldedThinking(output)
         self.samples: list[Sample] = []
 
     def show(self, events: Iterable[Event]) -> None:
@@ -117,6 +119,7 @@ class AnswerView:
             for event in events:
                 self._take(event)
         finally:
+            self._folded.close()
             if self._sink is not None:
                 self._sink.close()
 
@@ -128,7 +131,10 @@ class AnswerView:
             if event.channel == "thinking":
                 if self._thinking == "show":
                     self._output.thinking(event.text)
+                elif self._thinking == "fold":
+                    self._folded.feed(event.text)
                 return
+            self._folded.close()
             sample.text += event.text
             sample.logprobs.extend(event.logprobs)
             self._feed(event.text)

@@ -1,0 +1,1 @@
+"""Chat: a session without a terminal, slash commands, and the REPL."""
