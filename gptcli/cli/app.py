@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Sequence
@@ -93,9 +94,15 @@ def command_options() -> dict[str, frozenset[str]]:
 
 def commands() -> dict[str, Any]:
     """Return the commands and groups of the root, as Typer makes them."""
+    return dict(root_group().commands)
+
+
+@functools.cache
+def root_group() -> typer.core.TyperGroup:
+    """Return the root command, made once: making it reads all options of all commands."""
     group = typer.main.get_command(app)
     assert isinstance(group, typer.core.TyperGroup)
-    return dict(group.commands)
+    return group
 
 
 def leaves(command: Any) -> list[Any]:
@@ -133,7 +140,7 @@ def run(arguments: Sequence[str]) -> int:
             return ExitStatus.FAILED  # closed by whoever started us: there is nobody to tell
         if not arguments and _is_terminal():
             arguments = ("chat",)
-        status = app(args=list(arguments), prog_name="gptcli", standalone_mode=False)
+        status = root_group()(args=list(arguments), prog_name="gptcli", standalone_mode=False)
         sys.stdout.flush()
         return int(status or 0)
     except GptcliError as error:

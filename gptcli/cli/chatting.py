@@ -14,7 +14,6 @@ from gptcli.chat.lines import clean
 from gptcli.chat.recorder import Recorder
 from gptcli.chat.session import ChatEvents, ChatSettings, Session, TurnsLeft, left_text
 from gptcli.cli.logged import open_log
-from gptcli.cli.logs.reading import opened_logs
 from gptcli.cli.material import decode, read_documents, read_text
 from gptcli.cli.opening import find_model, opened_model
 from gptcli.cli.options import engine_settings, make_output
@@ -43,7 +42,7 @@ def run_chat(params: Params, *, model_is_given: bool) -> None:
         store = open_log(params, output)
         if store is not None:
             stack.callback(store.close)
-        readable = store or stack.enter_context(opened_logs(output))
+        readable = store or _readable(stack, output)
         conversation = _conversation(params, readable)
         opener = stack.enter_context(closing(ModelOpener(params, output)))
         spec = conversation.model if conversation and not model_is_given else params["model"]
@@ -59,6 +58,13 @@ def run_chat(params: Params, *, model_is_given: bool) -> None:
             _talk(dialog, params, is_continued=conversation is not None)
         else:
             _answer_lines(session, params, output, documents)
+
+
+def _readable(stack: ExitStack, output: Output) -> Conversations | None:
+    """Return the chats that are there, to read, where this one is not kept."""
+    from gptcli.cli.logs.reading import opened_logs
+
+    return stack.enter_context(opened_logs(output))
 
 
 class ModelOpener:
