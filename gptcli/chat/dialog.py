@@ -28,7 +28,7 @@ HISTORY_ENTRY = 100_000  # characters; longer inputs are not worth going back to
 class Reader(Protocol):
     """Where lines come from. `read` raises EOFError at the end, KeyboardInterrupt for Ctrl-C.
 
-    `refresh`, from any thread: what is shown beside the line has changed.
+    From any thread, `refresh`: what is shown beside the line has changed; `fail`: let `read` raise.
     """
 
     def read(self, prefill: str = "") -> str: ...
@@ -36,6 +36,8 @@ class Reader(Protocol):
     def set_vi(self, wanted: bool) -> None: ...
 
     def refresh(self) -> None: ...
+
+    def fail(self, error: GptcliError) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,10 +82,14 @@ class Dialog:
         self.is_over = False
         self.reader: Reader | None = None
         self._notes_told: set[str] = set()
+        self._was_loaded = False
 
     def run(self, reader: Reader) -> None:
-        """Take lines until there are no more, or somebody wants to leave."""
-        self.reader, self.session.on_loaded = reader, reader.refresh
+        """Take lines until there are no more, or somebody wants to leave.
+
+        Raises what the first loading of the model raises.
+        """
+        self.reader, self.session.on_loaded = reader, self._take_loaded
         while not self.is_over:
             prefill, self.prefill = self.prefill, ""
             try:
@@ -194,6 +200,13 @@ class Dialog:
         else:
             self.output.status(EXIT_HINT)
 
+    def _take_loaded(self) -> None:
+        assert self.reader is not None
+        self.reader.refresh()
+        if self.session.load_error is not None and not self._was_loaded:
+            self.reader.fail(self.session.load_error)
+        self._was_loaded = True
+
     def attach(self, documents: Sequence[Document]) -> None:
         """Send documents along with the next message."""
         self.attached += documents
@@ -205,7 +218,7 @@ class Dialog:
 
 def meter_text(session: Session) -> str:
     """Return how full the window is; "" where that is not known yet."""
-    if session.load_failed:
+    if session.load_error is not None:
         return "no model"
     model, used = session.loaded_model, session.used_tokens
     if model is None:

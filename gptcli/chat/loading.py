@@ -11,21 +11,31 @@ from gptcli.errors import GptcliError
 
 
 class LoadingModel:
-    """Waits for an engine's model in a thread of its own. `result` must be called before the engine
-    runs anything, because an engine is for one thread at a time. `on_end` is called in that thread.
+    """Opens an engine and waits for its model, in a thread of its own once that is begun.
+
+    An engine is for one thread at a time: `engine` waits until this one is done with it. `on_end` is
+    called in the thread.
     """
 
-    def __init__(self, engine: Engine, on_end: Callable[[], object]) -> None:
-        self._engine = engine
+    def __init__(self, open_engine: Callable[[], Engine], on_end: Callable[[], object]) -> None:
+        self._open = open_engine
         self._on_end = on_end
+        self._engine: Engine | None = None
         self.model: ModelInfo | None = None
         self.error: GptcliError | None = None
         self._fingerprint: str | None = None
-        self._thread = threading.Thread(target=self._wait, daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
 
-    def _wait(self) -> None:
+    def begin(self) -> None:
+        """Begin to load, if that is not begun yet."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        self.error = None
         try:
+            self._engine = self._engine or self._open()
             self.model = self._engine.model
         except GptcliError as error:
             self.error = error
@@ -33,12 +43,21 @@ class LoadingModel:
 
     def result(self) -> ModelInfo:
         """Return the model, once it is loaded. Raises what its loading raised; then tries again."""
+        self.begin()
+        assert self._thread is not None
         self._thread.join()
         if self.error is not None:
-            self.error = None
-            self.model = self._engine.model
+            self._thread = None
+            raise self.error
         assert self.model is not None
         return self.model
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, once its model is loaded. Raises as `result` does."""
+        self.result()
+        assert self._engine is not None
+        return self._engine
 
     def fingerprint(self) -> str:
         """Return what tells the file of weights from others; "" where that is not known."""

@@ -6,6 +6,7 @@ import sys
 from typing import TextIO
 
 from gptcli.chat.lines import ends_with_backslash, needs_more
+from gptcli.errors import GptcliError
 
 PROMPT, CONTINUATION = ">>> ", "... "
 
@@ -34,6 +35,9 @@ class PlainReader:
 
     def refresh(self) -> None:
         """Do nothing: there is nothing beside the line."""
+
+    def fail(self, error: GptcliError) -> None:
+        """Do nothing: the next message meets the error."""
 
     def _line(self, prompt: str) -> str:
         self._prompts.write(prompt)

@@ -28,6 +28,7 @@ from gptcli.chat.completion import offers
 from gptcli.chat.dialog import HISTORY_ENTRY, Dialog, meter_text
 from gptcli.chat.lines import clean, ends_with_backslash, needs_more
 from gptcli.chat.plain import CONTINUATION, PROMPT
+from gptcli.errors import GptcliError
 
 if TYPE_CHECKING:
     from prompt_toolkit.buffer import Buffer
@@ -77,6 +78,8 @@ class PromptReader:
             input=input,
             output=output,
         )
+        # The line is there first; then there is time to load a model.
+        self._session.app.after_render += lambda _: dialog.session.begin_loading()
 
     def read(self, prefill: str = "") -> str:
         """Return the next message. Raises EOFError at Ctrl-D, KeyboardInterrupt at Ctrl-C on no text."""
@@ -96,6 +99,12 @@ class PromptReader:
     def refresh(self) -> None:
         """Draw the meter anew; from any thread."""
         self._session.app.invalidate()
+
+    def fail(self, error: GptcliError) -> None:
+        """Let `read` raise an error; from any thread."""
+        app = self._session.app
+        if app.loop is not None:
+            app.loop.call_soon_threadsafe(lambda: app.exit(exception=error) if app.is_running else None)
 
     def _meter(self) -> FormattedText:
         # What stays in the scrollback is what was typed, nothing else.

@@ -91,12 +91,17 @@ class Session:
 
     `model_spec` is what the user calls the model, so that a continued chat finds it again. Generators
     of events must be closed or read to the end; closing one stops the answer and keeps what is there.
+    `open_engine` is called, in another thread, when loading begins.
     """
 
     def __init__(
-        self, engine: Engine, model_spec: str, recorder: Recorder, settings: ChatSettings
+        self,
+        open_engine: Callable[[], Engine],
+        model_spec: str,
+        recorder: Recorder,
+        settings: ChatSettings,
     ) -> None:
-        self.engine, self.model_spec = engine, model_spec
+        self.model_spec = model_spec
         self.recorder = recorder
         self.settings = settings
         self.turns: list[Turn] = []
@@ -107,9 +112,13 @@ class Session:
         self._attempt = 0
         self._is_evaluated = False
         self.on_loaded: Callable[[], object] = lambda: None  # called in another thread
-        self._loading = self._load()
+        self._loading = LoadingModel(open_engine, self._tell_loaded)
 
     # -------------------------------------------------------------------------------------- model
+
+    def begin_loading(self) -> None:
+        """Load the model beside what the caller does. What needs the model begins that too."""
+        self._loading.begin()
 
     @property
     def model(self) -> ModelInfo:
@@ -122,23 +131,23 @@ class Session:
         return self._loading.model
 
     @property
-    def load_failed(self) -> bool:
-        return self._loading.error is not None
+    def load_error(self) -> GptcliError | None:
+        return self._loading.error
 
     def use_engine(self, engine: Engine, model_spec: str) -> None:
         """Go on with another model, which begins to load; the last one is closed already."""
         self._is_evaluated = False
-        self.engine, self.model_spec = engine, model_spec
-        self._loading = self._load()
+        self.model_spec = model_spec
+        self._loading = LoadingModel(lambda: engine, self._tell_loaded)
+        self._loading.begin()
         self._used = None
         self._keep_state()
 
     def reload(self) -> None:
-        """Have an engine that died or failed to load start again, beside what the caller does."""
-        self._loading = self._load()
-
-    def _load(self) -> LoadingModel:
-        return LoadingModel(self.engine, self._tell_loaded)
+        """Have an engine that died start again, beside what the caller does."""
+        engine = self._loading.engine
+        self._loading = LoadingModel(lambda: engine, self._tell_loaded)
+        self._loading.begin()
 
     def _tell_loaded(self) -> None:
         self.on_loaded()
@@ -214,7 +223,7 @@ class Session:
             stop=() if self.model.is_chat else ("\n\n", *TRANSCRIPT_STOPS),
             thinking=False,
         )
-        with closing(stream(self.engine, request)) as events:
+        with closing(stream(self._loading.engine, request)) as events:
             for event in events:
                 if isinstance(event, Delta) and event.channel == "answer":
                     text += event.text
@@ -285,7 +294,7 @@ class Session:
         self._is_evaluated = False
         with contextlib.suppress(GptcliError):
             request = Keep(prompt=self._prompt(), thinking=self.settings.thinking)
-            for _ in stream(self.engine, request):
+            for _ in stream(self._loading.engine, request):
                 pass
 
     # ------------------------------------------------------------------------------------- window
@@ -347,7 +356,7 @@ class Session:
         if not prompt:
             return 0
         request = Tokenize(prompt=prompt, thinking=self.settings.thinking)
-        return tokenize(self.engine, request).token_count
+        return tokenize(self._loading.engine, request).token_count
 
     def _prompt(self, start: int | None = None) -> Prompt:
         start = self.start if start is None else start
@@ -371,7 +380,7 @@ class Session:
         request = self._request()
         finished: Finished | None = None
         try:
-            with closing(stream(self.engine, request)) as events:
+            with closing(stream(self._loading.engine, request)) as events:
                 for event in events:
                     if isinstance(event, Delta):
                         event = self._take_delta(event)

@@ -46,9 +46,9 @@ def run_chat(params: Params, *, model_is_given: bool) -> None:
         conversation = _conversation(params, readable)
         opener = stack.enter_context(closing(ModelOpener(params, output)))
         spec = conversation.model if conversation and not model_is_given else params["model"]
-        engine = opener.open(spec)
+        model = opener.find(spec)
         recorder = Recorder(store, lambda why: output.warning(f"this is no longer kept: {why}"))
-        session = Session(engine, opener.spec, recorder, settings)
+        session = Session(lambda: opener.open(model), opener.spec, recorder, settings)
         if conversation is not None:
             session.load(conversation)
             _override(session, params)
@@ -75,11 +75,15 @@ class ModelOpener:
         self._stack = ExitStack()
         self.spec = ""
 
-    def open(self, spec: str | None) -> Engine:
-        """Open a model instead of the last one, which is closed. Raises what `find_model` raises."""
+    def find(self, spec: str | None) -> ResolvedModel:
+        """Return the model to open next. Raises what `find_model` raises."""
         model = find_model(spec, self._output)
-        self.close()
         self.spec = _lasting_spec(spec, model)
+        return model
+
+    def open(self, model: ResolvedModel) -> Engine:
+        """Open a model instead of the last one, which is closed. Raises ModelError for a wrong file."""
+        self.close()
         return self._stack.enter_context(opened_model(model, self._params, self._output))
 
     def close(self) -> None:
@@ -141,8 +145,8 @@ def _services(opener: ModelOpener) -> Services:
     from gptcli.models.inventory import known_names
 
     def open_model(spec: str) -> tuple[Engine, str]:
-        engine = opener.open(spec)
-        return engine, opener.spec
+        model = opener.find(spec)
+        return opener.open(model), opener.spec
 
     return Services(open_model=open_model, model_names=known_names, read_text=read_text)
 
@@ -179,6 +183,7 @@ def _talk(dialog: Dialog, params: Params, *, is_continued: bool) -> None:
         else:
             from gptcli.chat.plain import PlainReader
 
+            dialog.session.begin_loading()
             dialog.run(PlainReader(dialog.output.stderr))
 
 
