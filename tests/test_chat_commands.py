@@ -11,7 +11,7 @@ import pytest
 from gptcli.chat.commands import BY_NAME, COMMANDS
 from gptcli.chat.completion import offers
 from gptcli.chat.dialog import ViewSettings, meter_text
-from gptcli.chat.text_commands import code_blocks
+from gptcli.chat.text_commands import code_blocks, open_fence
 from gptcli.engine.api import Generate, ModelInfo
 from gptcli.engine.scripted import Reply
 from gptcli.errors import EngineCrashedError
@@ -194,8 +194,9 @@ def test_a_file_larger_than_the_window(tmp_path: Path) -> None:
     info = ModelInfo(name="scripted", context_length=50, context_limit=50, chat_template="x")
     chat = Chat(tmp_path, ["answer"], info=info)
     (tmp_path / "long.txt").write_text("word " * 100, encoding="utf-8")
-    chat.run(f"/read {tmp_path}/long.txt", "what is it?", "hello")
+    reader = chat.run(f"/read {tmp_path}/long.txt", "what is it?", "hello")
 
+    assert reader.prefills[2] == "what is it?"
     assert "this message has 10" in chat.text
     assert "the context window holds 50" in chat.text
     assert [turn.text for turn in chat.session.turns] == ["hello"]
@@ -284,6 +285,19 @@ def test_code_blocks() -> None:
     assert code_blocks(CODE) == ["print(1)\n", "plain\n", "```\n"]
     assert code_blocks("none") == []
     assert code_blocks("```\nunfinished") == ["unfinished"]
+
+
+@pytest.mark.parametrize(
+    ("text", "fence"),
+    [
+        ("```python\nx = 1", "```python\n"),
+        ("```python\nx = 1\n```\n", ""),
+        ("```\na\n```\n\n~~~ c\nb\n", "~~~ c\n"),
+        ("plain", ""),
+    ],
+)
+def test_the_rest_of_a_code_block_is_shown_as_code(text: str, fence: str) -> None:
+    assert open_fence(text) == fence
 
 
 def test_code_is_printed_or_written(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ def test_options_of_the_readme_exist(command: str, cli: Cli) -> None:
     [
         [],
         ["generate"],
+        ["chat"],
         ["doctor"],
         ["config"],
         ["config", "set"],

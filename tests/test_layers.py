@@ -98,6 +98,8 @@ def test_nothing_imports_upward(path: Path) -> None:
         ["config", "path"],
         ["generate", "hello", "-m", "SCRIPT"],
         ["generate", "hello", "-m", "SCRIPT", "--json"],
+        ["chat", "-m", "SCRIPT"],
+        ["chat", "-m", "SCRIPT", "--json"],
         ["map", "hello {text}", "-m", "SCRIPT"],
         ["logs", "list"],
     ],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from gptcli.chat.lines import Command, clean, parse
 from gptcli.chat.session import ChatEvents, ChatSettings, Session, TurnsLeft, left_text
 from gptcli.engine.api import Delta, Engine, Event, Finished, Started
-from gptcli.errors import EngineCrashedError, GptcliError
+from gptcli.errors import ContextOverflowError, EngineCrashedError, GptcliError
 from gptcli.output.amounts import counted
 from gptcli.output.answer import AnswerView, Thinking, timings_text
 from gptcli.output.console import Output
@@ -122,16 +122,20 @@ class Dialog:
         """Ask the model, with what is attached."""
         documents, self.attached = tuple(self.attached), []
         editing, self.editing = self.editing, None
-        if editing is not None and editing < len(self.session.turns):
-            self.show(self.session.edit(editing, text))
-        else:
-            self.show(self.session.ask(text, documents))
+        try:
+            if editing is not None and editing < len(self.session.turns):
+                self.show(self.session.edit(editing, text))
+            else:
+                self.show(self.session.ask(text, documents))
+        except ContextOverflowError:
+            self.prefill = text if len(text) <= HISTORY_ENTRY else ""  # to be shortened
+            raise
 
-    def show(self, events: ChatEvents) -> None:
-        """Show an answer as it comes. Ctrl-C stops it, and what is there is kept."""
+    def show(self, events: ChatEvents, *, echo: str = "") -> None:
+        """Show an answer as it comes, after `echo`. Ctrl-C stops it, and what is there is kept."""
         try:
             with closing(events):
-                view = self._view()
+                view = self._view(echo)
                 view.show(self._watch(events))
         except KeyboardInterrupt:
             self.output.finish_text()
@@ -144,7 +148,7 @@ class Dialog:
             self._after(view)
         self.output.status("")
 
-    def _view(self) -> AnswerView:
+    def _view(self, echo: str) -> AnswerView:
         with Progress(self.output, f"loading {self.session.model_spec}"):
             model = self.session.model
         for note in model.notes:
@@ -152,7 +156,8 @@ class Dialog:
                 self.output.status(note)
             self._notes_told.add(note)
         markdown = model.is_chat if self.view.markdown is None else self.view.markdown
-        return AnswerView(self.output, markdown=markdown, thinking=self.view.thinking)
+        shown = echo if markdown and self.output.stdout_is_tty else ""
+        return AnswerView(self.output, markdown=markdown, thinking=self.view.thinking, echo=shown)
 
     def _watch(self, events: ChatEvents) -> Generator[Event, None, None]:
         """Pass the engine's events on; show that a prompt is being read, and tell of turns that left."""

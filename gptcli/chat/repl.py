@@ -69,6 +69,7 @@ class PromptReader:
             complete_in_thread=True,
             complete_style=CompleteStyle.COLUMN,
             reserve_space_for_menu=MENU_LINES,
+            enable_suspend=True,
             enable_open_in_editor=False,  # its keys are Ctrl-X Ctrl-E; ours is Ctrl+G
             key_bindings=self._keys(),
             style=STYLE,

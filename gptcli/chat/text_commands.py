@@ -24,7 +24,7 @@ CLIPBOARD_TIMEOUT_S = 2.0
 TERMINAL_CLIPBOARD_BYTES = 74_994  # what xterm takes
 
 _FENCE = re.compile(
-    r"^ {0,3}(`{3,}|~{3,})[^\n]*\n(.*?)(?:^ {0,3}\1[`~]*[ \t]*$|\Z)", re.DOTALL | re.MULTILINE
+    r"^ {0,3}(`{3,}|~{3,})[^\n]*\n(.*?)(^ {0,3}\1[`~]*[ \t]*$|\Z)", re.DOTALL | re.MULTILINE
 )
 
 
@@ -100,6 +100,14 @@ def code(dialog: Dialog, argument: str) -> None:
 def code_blocks(markdown: str) -> list[str]:
     """Return the fenced code blocks of a Markdown text; the last one may be unfinished."""
     return [found[2] for found in _FENCE.finditer(markdown)]
+
+
+def open_fence(markdown: str) -> str:
+    """Return the line that opens a code block which is not finished; "" if there is none."""
+    last = next(reversed(list(_FENCE.finditer(markdown))), None)
+    if last is None or last.end() < len(markdown) or last[3]:
+        return ""
+    return f"{last[0].partition(chr(10))[0].strip()}\n"
 
 
 def _blocks(text: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gptcli.chat.text_commands import open_fence
 from gptcli.chat.turns import Turn
 from gptcli.errors import StorageError, UsageError
 from gptcli.output.amounts import counted
@@ -22,7 +23,8 @@ def retry(dialog: Dialog, argument: str) -> None:
 
 
 def resume(dialog: Dialog, argument: str) -> None:
-    dialog.show(dialog.session.resume())
+    events = dialog.session.resume()
+    dialog.show(events, echo=open_fence(dialog.session.turns[-1].answer))
 
 
 def edit(dialog: Dialog, argument: str) -> None:

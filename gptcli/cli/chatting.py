@@ -14,14 +14,14 @@ from gptcli.chat.lines import clean
 from gptcli.chat.recorder import Recorder
 from gptcli.chat.session import ChatEvents, ChatSettings, Session, TurnsLeft, left_text
 from gptcli.cli.logged import open_log
-from gptcli.cli.material import decode, read_documents, read_text
+from gptcli.cli.material import decode, read_documents, read_text, stdin_text
 from gptcli.cli.opening import find_model, opened_model
 from gptcli.cli.options import engine_settings, make_output
 from gptcli.cli.sampling_options import sampling_params, stop_strings
 from gptcli.engine.api import Engine, Event
 from gptcli.errors import UsageError
 from gptcli.models.resolve import ResolvedModel
-from gptcli.output.answer import AnswerView, Thinking, answer_json
+from gptcli.output.answer import AnswerView, Thinking, answer_json, timings_text
 from gptcli.output.console import Output
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def run_chat(params: Params, *, model_is_given: bool) -> None:
     output = make_output(params)
     engine_settings(params, path="", name="")
     settings = _settings(params)
-    documents = read_documents(params["file"] or (), "")
+    files = params["file"] or ()
+    documents = read_documents(files, stdin_text() if "-" in files else "")
     with ExitStack() as stack:
         store = open_log(params, output)
         if store is not None:
@@ -54,7 +55,7 @@ def run_chat(params: Params, *, model_is_given: bool) -> None:
             _override(session, params)
         if _is_interactive(output):
             dialog = Dialog(session, output, _services(opener), view=_view(params), store=readable)
-            dialog.attached = list(documents)
+            dialog.attach(documents)
             _talk(dialog, params, is_continued=conversation is not None)
         else:
             _answer_lines(session, params, output, documents)
@@ -242,6 +243,7 @@ def _answer(events: ChatEvents, session: Session, params: Params, output: Output
             if is_json and view.samples:
                 answer = answer_json(session.model, view.samples, logprobs=False)
                 output.json(answer | {"cid": session.recorder.cid})
+    output.note(timings_text(session.model, view.samples))
 
 
 def _without_notices(events: ChatEvents, output: Output) -> Iterator[Event]:
