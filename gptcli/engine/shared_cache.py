@@ -65,11 +65,22 @@ class SharedCache:
             cells = max(single, min(backend.most_cells(), cells))
         # A holder of shared prefixes and sequences for branches; a lone request does with its own.
         sequences = slots if slots == 1 else slots + 1 + BRANCHES
+        tokens, state = self._carried(prepared[0])
         self.slots = 0
         self.cells = backend.open(sequences, cells)
         self.slots, self.must_drain = slots, False
         self.ledger = CellLedger(sequences)
         self._last_used = [0] * sequences
+        if state is not None and self._backend.restore_state(0, state):
+            self.ledger.extend(0, tokens)
+
+    def _carried(self, strand: AnyStrand) -> tuple[Sequence[int], memoryview | None]:
+        """Return what a larger context takes over for a request: a chat grows, and is not read again."""
+        source, common = self._best_source(strand.tokens, range(self.slots))
+        tokens = list(self.ledger.tokens(source)) if source >= 0 else []
+        if min(common, len(tokens)) < LEAST_TOKENS:
+            return (), None
+        return tokens, self._backend.save_state(source)
 
     def place(self, strand: AnyStrand, free: Sequence[int]) -> bool:
         """Put a strand on a free sequence, behind what another one holds of it; False: no room yet."""
