@@ -193,9 +193,9 @@ class FakeBackend:
         tokens = [self.token_of[cell] for cell in self.sequences[sequence]]
         return memoryview(json.dumps(tokens).encode())
 
-    def restore_state(self, sequence: int, state: bytearray) -> bool:
+    def restore_state(self, sequence: int, state: bytearray | memoryview) -> bool:
         assert not self.sequences[sequence], "restored into a sequence that is not empty"
-        for token in json.loads(state):
+        for token in json.loads(bytes(state)):
             cell = len(self.token_of)
             self.token_of[cell] = token
             self.sequences[sequence].append(cell)

@@ -67,7 +67,7 @@ def test_a_state_that_cannot_be_cut_must_begin_the_prompt_as_a_whole(cache: Prom
     found = cache.find([*PROMPT[:-1], 7], only_whole=True)
 
     assert found is not None
-    assert (found.state, found.length) == (b"shorter", len(PROMPT) - 50)
+    assert (found.state, found.length) == (bytearray(b"shorter"), len(PROMPT) - 50)
 
 
 def test_another_model_build_or_setting_finds_nothing(cache: PromptCache, tmp_path: Path) -> None:

@@ -185,7 +185,7 @@ class LlamaBackend(LlamaModel):
         written = self._lib.llama_state_seq_get_data(self._context, buffer, size, sequence)
         return memoryview(buffer)[:written]  # a copy more would show in the peak
 
-    def restore_state(self, sequence: int, state: bytearray) -> bool:
+    def restore_state(self, sequence: int, state: bytearray | memoryview) -> bool:
         """Fill an empty sequence with a saved state; False if it does not fit."""
         buffer = (ctypes.c_uint8 * len(state)).from_buffer(state)
         read = self._lib.llama_state_seq_set_data(self._context, buffer, len(state), sequence)
