@@ -615,3 +615,17 @@ def test_quantized_weights_give_nearly_the_same_in_a_batch(starter_model: Path) 
     # How many tokens llama.cpp evaluates together changes its rounding: chunks of 7 tokens instead of
     # 512 move these scores by up to 0.43 nats, without any batch.
     assert worst < 0.6
+
+
+@pytest.mark.parametrize("memory", ["parts", "whole"])
+def test_a_conversation_that_outgrows_its_context_is_not_read_again(memory: Memory) -> None:
+    backend = FakeBackend([b" on"] * 4, window=20_000, memory=memory)
+    run = Run(backend, parallel=1)
+    run.finish(ask(0, words(3000)))
+
+    run.finish(ask(1, words(3000) + " on" * 4 + words(100, first=5000)))
+
+    assert [cells for _, cells in backend.opened] == [4096, 8192]
+    end = run.events[1][-1]
+    assert isinstance(end, Finished)
+    assert (end.usage.prompt_tokens, end.usage.cached_tokens) == (3104, 3004)

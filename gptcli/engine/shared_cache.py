@@ -71,7 +71,7 @@ class SharedCache:
         self.slots, self.must_drain = slots, False
         self.ledger = CellLedger(sequences)
         self._last_used = [0] * sequences
-        if state is not None and self._backend.restore_state(0, state):
+        if state is not None and self._backend.restore_state(0, bytearray(state)):
             self.ledger.extend(0, tokens)
 
     def _carried(self, strand: AnyStrand) -> tuple[Sequence[int], memoryview | None]:
