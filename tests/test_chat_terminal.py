@@ -248,6 +248,25 @@ def test_the_last_turn_is_shown_when_a_chat_goes_on(script: Script) -> None:
         assert chat.end() == 0
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the worker by /proc")
+def test_the_engine_dies_and_the_chat_goes_on(tiny_chat_model: Path) -> None:
+    with terminal("chat", "-m", str(tiny_chat_model), "-n", "3000", "--no-markdown") as chat:
+        chat.wait_for_prompt(1)
+        chat.type("Hello\r")
+        chat.wait_for(lambda text: len(text.splitlines()) > 3)
+        pid = chat.child.pid
+        (worker,) = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+        os.kill(int(worker), signal.SIGKILL)
+        text = chat.wait_for(lambda text: "the engine starts again; /retry asks again" in text)
+        assert text.count("gptcli: the engine was ended by SIGKILL") == 1
+        before = len(text)
+        chat.type("/retry\r")
+        chat.wait_for(lambda text: len(text) > before + 300)
+        chat.type("\x03")
+        chat.wait_for(lambda text: "stopped; /continue goes on" in text)
+        assert chat.end() == 0
+
+
 def test_a_hangup_ends_it_and_nothing_is_lost(script: Script) -> None:
     spec = script({"text": STORY, "delay_s": 0.02}, model=CHAT)
     with terminal("chat", "-m", spec) as chat:

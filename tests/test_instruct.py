@@ -97,3 +97,33 @@ def test_an_unfinished_answer_is_continued(instruct_model: Path) -> None:
         engine.close()
 
     assert answer.text.strip().startswith("four, five, six")
+
+
+def chat_usages(cli: Cli, *arguments: str, lines: int, turns: int) -> list[dict[str, int]]:
+    """Return what each turn of a chat took. Each of its messages has so many lines."""
+    stdin = "".join(f"{'And this? ' * lines}Answer number {n}.\n" for n in range(turns))
+    result = cli("chat", "--json", "--temperature", "0.8", "-n", "30", *arguments, stdin=stdin)
+    return [json.loads(line)["usage"] for line in result.stdout.splitlines()]
+
+
+def new_tokens(usage: dict[str, int]) -> int:
+    return usage["prompt_tokens"] - usage["cached_tokens"]
+
+
+def test_a_turn_evaluates_only_what_is_new_also_in_another_process(
+    cli: Cli, instruct_model: Path
+) -> None:
+    spec = str(instruct_model)
+    first, *later = chat_usages(cli, "-m", spec, "-s", "Be brief. " * 60, lines=5, turns=4)
+    (again,) = chat_usages(cli, "-c", lines=5, turns=1)
+
+    assert new_tokens(first) > 120
+    assert all(new_tokens(usage) < 45 for usage in (*later, again))
+    assert again["prompt_tokens"] > later[-1]["prompt_tokens"]
+
+
+def test_a_name_is_remembered(cli: Cli, instruct_model: Path) -> None:
+    lines = "My name is Ann.\nWhat is my name?\n"
+    result = cli("chat", "-m", str(instruct_model), "--temperature", "0", stdin=lines)
+
+    assert "Ann" in result.stdout.splitlines()[-1]

@@ -209,7 +209,7 @@ def context(dialog: Dialog, argument: str) -> None:
     print_table(dialog.output, ("part", "tokens", "share", ""), rows)
     start = dialog.session.start
     if start:
-        how = "are in the summary" if dialog.session.summary else "are no longer before the model"
+        how = "summarized" if dialog.session.summary else "left out"
         dialog.output.status(f"{counted(start, 'older turn')} {how}")
 
 
