@@ -298,6 +298,20 @@ def test_a_summary_replaces_the_older_turns(chat: Chat) -> None:
     assert chat.session.summary == ""
 
 
+def test_the_summary_of_a_base_model_is_its_first_paragraph(tmp_path: Path) -> None:
+    chat = Chat(tmp_path, model(is_chat=False))
+    for n in range(2):
+        chat.say(f"question {n}", f"answer {n}")
+    chat.engine.reply("\n\nThey talked.\n\nThe end of a book")
+
+    list(chat.session.compact())
+
+    assert chat.session.summary == "They talked."
+    assert isinstance(chat.request.prompt, str)
+    assert chat.request.prompt.endswith("Summary of the conversation between User and Assistant:")
+    chat.store.close()
+
+
 def test_there_must_be_something_to_summarize(chat: Chat) -> None:
     chat.say("question", "answer")
 

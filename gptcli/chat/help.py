@@ -29,4 +29,4 @@ def print_commands(output: Output, commands: Sequence[SlashCommand], *, with_key
 
     names = (("/" + " /".join((command.name, *command.aliases)), command) for command in commands)
     rows = [(f"{name} {command.usage}".rstrip(), command.help) for name, command in names]
-    print_table(output, ("", ""), [*rows, *(KEYS if with_keys else ())])
+    print_table(output, ("type", "what it does"), [*rows, *(KEYS if with_keys else ())])

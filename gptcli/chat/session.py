@@ -220,7 +220,7 @@ class Session:
         request = Generate(
             prompt=self._summary_prompt(start, done),
             sampling=SamplingParams(temperature=SUMMARY_TEMPERATURE, max_tokens=SUMMARY_TOKENS),
-            stop=() if self.model.is_chat else ("\n\n", *TRANSCRIPT_STOPS),
+            stop=() if self.model.is_chat else TRANSCRIPT_STOPS,
             thinking=False,
         )
         with closing(stream(self._loading.engine, request)) as events:
@@ -232,6 +232,8 @@ class Session:
                 yield event
         if not text.strip():
             raise UsageError("the model wrote no summary; all stays as it is")
+        if not self.model.is_chat:  # a base model goes on with something else
+            text = text.strip().partition("\n\n")[0]
         self.summary, self.start = text.strip(), done - 1
         self._used = None
         self._keep_state()

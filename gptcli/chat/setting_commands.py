@@ -236,4 +236,4 @@ def _bar(share: float) -> str:
 def _print_facts(dialog: Dialog, facts: Mapping[str, str]) -> None:
     from gptcli.output.tables import print_table
 
-    print_table(dialog.output, ("", ""), list(facts.items()))
+    print_table(dialog.output, ("name", "value"), list(facts.items()))
