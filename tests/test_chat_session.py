@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from gptcli.chat.recorder import Recorder
-from gptcli.chat.session import ChatEvents, ChatSettings, Session, TurnsLeft
+from gptcli.chat.session import ChatEvents, ChatSettings, Session
+from gptcli.chat.window import TurnsLeft
 from gptcli.engine.api import Delta, Finished, FinishReason, Generate, ModelInfo
 from gptcli.engine.scripted import ScriptedEngine
 from gptcli.errors import ContextOverflowError, EngineCrashedError, StorageError, UsageError

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from gptcli.chat.lines import Command, clean, parse
-from gptcli.chat.session import ChatEvents, ChatSettings, Session, TurnsLeft, left_text
+from gptcli.chat.session import ChatEvents, ChatSettings, Session
+from gptcli.chat.window import TurnsLeft, left_text
 from gptcli.engine.api import Delta, Engine, Event, Finished, Started
 from gptcli.errors import ContextOverflowError, EngineCrashedError, GptcliError
 from gptcli.output.amounts import counted

@@ -18,12 +18,12 @@ from gptcli.chat.turns import (
     Turn,
     answered,
     conversation_of,
-    fitting_start,
     messages_of,
     state_of,
     stored_state,
     stored_turns,
 )
+from gptcli.chat.window import TEMPLATE_TOKENS, TurnsLeft, fitting_start, prompt_room
 from gptcli.engine.api import (
     Delta,
     Engine,
@@ -47,11 +47,8 @@ from gptcli.tasks.generate import with_limit
 if TYPE_CHECKING:
     from gptcli.store.records import StoredConversation
 
-ROOM_FOR_ANSWER = 1024  # tokens kept free for an answer of unknown length,
-ROOM_SHARE = 4  # but at most this part of the window
 SUMMARY_TOKENS = 400
 SUMMARY_TEMPERATURE = 0.2
-TEMPLATE_TOKENS = 64  # at most, that a chat template writes around a message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,24 +59,6 @@ class ChatSettings:
     sampling: SamplingParams = field(default_factory=SamplingParams)
     stop: tuple[str, ...] = ()
     thinking: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class TurnsLeft:
-    """The window was full: the oldest turns are no longer in the prompt. They stay in the store."""
-
-    count: int
-    context_size: int
-
-
-def left_text(event: TurnsLeft) -> str:
-    """Return the line that says which turns left the window."""
-    turns = "the oldest turn" if event.count == 1 else f"the {event.count} oldest turns"
-    verb = "is" if event.count == 1 else "are"
-    return (
-        f"{turns} {verb} no longer before the model: its context window of "
-        f"{event.context_size:,} tokens was full (/compact summarizes instead)"
-    )
 
 
 ChatEvent = Event | TurnsLeft
@@ -326,9 +305,7 @@ class Session:
     @property
     def _room(self) -> int:
         """Tokens that a prompt may have so that an answer has room behind it."""
-        limit = self.model.context_limit
-        wanted = self.settings.sampling.max_tokens or ROOM_FOR_ANSWER
-        return limit - min(wanted, limit // ROOM_SHARE)
+        return prompt_room(self.model.context_limit, self.settings.sampling.max_tokens)
 
     def _make_room(self) -> Generator[TurnsLeft, None, None]:
         """Let the oldest turns leave if the window is full: so many that this is seldom needed,
@@ -444,9 +421,8 @@ class Session:
         self.turns[-1] = turn
         self.recorder.finish(turn.answer_id, turn.answer, turn.thinking, finished)
         self._add_usage(finished.usage)
-        is_counted = finished.reason != "cancelled"
-        usage = finished.usage
-        self._used = usage.prompt_tokens + usage.completion_tokens if is_counted else None
+        used = finished.usage.prompt_tokens + finished.usage.completion_tokens
+        self._used = None if finished.reason == "cancelled" else used
 
     def _add_usage(self, usage: Usage) -> None:
         self.total = Usage(

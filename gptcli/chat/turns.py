@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -65,21 +65,6 @@ def messages_of(turns: Sequence[Turn], system: str, summary: str) -> list[Messag
 def answered(turns: Sequence[Turn]) -> int:
     """Return how many turns there are up to the last one with an answer."""
     return next((n for n in range(len(turns), 0, -1) if turns[n - 1].answer), 0)
-
-
-def fitting_start(start: int, last: int, count: Callable[[int], int], limit: int) -> int:
-    """Return the first turn from `start` on with which the prompt has at most `limit` tokens; or `last`.
-
-    `count` gives the tokens of the prompt that begins with a turn; fewer turns have fewer tokens.
-    """
-    low, high = start, last
-    while low < high:
-        middle = (low + high) // 2
-        if count(middle) <= limit:
-            high = middle
-        else:
-            low = middle + 1
-    return low
 
 
 # ----------------------------------------------------------------------------------------- the store

@@ -12,7 +12,8 @@ from gptcli import paths
 from gptcli.chat.dialog import Dialog, Services, ViewSettings
 from gptcli.chat.lines import clean
 from gptcli.chat.recorder import Recorder
-from gptcli.chat.session import ChatEvents, ChatSettings, Session, TurnsLeft, left_text
+from gptcli.chat.session import ChatEvents, ChatSettings, Session
+from gptcli.chat.window import TurnsLeft, left_text
 from gptcli.cli.logged import open_log
 from gptcli.cli.material import decode, read_documents, read_text, stdin_text
 from gptcli.cli.opening import find_model, opened_model
