@@ -1,0 +1,33 @@
+"""A grammar that lets a model write freely, but makes it carry certain pieces over, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gptcli.sampling import OutputConstraint
+
+
+def carrying(pieces: Sequence[str]) -> OutputConstraint:
+    """Return the grammar of one line in which each piece occurs, once, in this order.
+
+    What begins a piece is otherwise forbidden, unless it is a letter, so that none is doubled.
+    """
+    heads = {piece[0] for piece in pieces if not piece[0].isalpha()}
+    if any(piece[0].isdigit() for piece in pieces):
+        heads |= set("0123456789")
+    forbidden = "".join(map(_escaped, sorted(heads | {"\n", "\r"})))
+    between = f"[^{forbidden}]*"
+    body = f" {between} ".join(_literal(piece) for piece in pieces)
+    return OutputConstraint("grammar", f'root ::= {between} {body} {between} "\\n"?\n')
+
+
+def _literal(piece: str) -> str:
+    return '"' + "".join(map(_escaped, piece)) + '"'
+
+
+def _escaped(char: str) -> str:
+    if char in '\\"[]-^':
+        return f"\\x{ord(char):02x}"
+    if char.isprintable():
+        return char
+    return f"\\x{ord(char):02x}" if ord(char) < 0x100 else f"\\u{ord(char):04x}"

@@ -1,0 +1,224 @@
+"""What can be seen wrong with a translation without knowing a better one."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gptcli.languages import Language
+from gptcli.tasks.detect import UNKNOWN, detect
+from gptcli.tasks.remarks import is_remark
+from gptcli.tasks.repetition import repeated_share
+
+
+class Fault(StrEnum):
+    """Kinds of faults, by the words in which they are told."""
+
+    EMPTY = "no translation"
+    PLACEHOLDERS = "placeholders"
+    NUMBERS = "numbers"
+    LOOP = "repeats itself"
+    LANGUAGE = "wrong language"
+    LONG = "far longer than the source"
+    SHORT = "far shorter than the source"
+    LEFTOVER = "says something about the task"
+    COPY = "not translated"
+    TERMS = "glossary"
+
+
+# Better a translation that is doubtful so than none.
+TOLERABLE = frozenset({Fault.SHORT, Fault.TERMS})
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A fault of one translation."""
+
+    fault: Fault
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.fault}: {self.detail}" if self.detail else str(self.fault)
+
+    @property
+    def is_tolerable(self) -> bool:
+        return self.fault in TOLERABLE
+
+
+LOOP_TIMES = 3  # a passage so many times in a row is a loop, one word once more
+LOOP_SHARE = 0.3  # of the n-grams: so many more than in the source were there before
+LONG_RATIO, SHORT_RATIO = 3.0, 0.3  # of the source's length, in units
+LONG_LEAST, SHORT_LEAST = 40, 40  # units: shorter texts vary more
+LANGUAGE_LEAST = 24  # letters that it takes to be sure of a wrong language
+LANGUAGE_PROBABILITY, TARGET_PROBABILITY = 0.7, 0.15
+COPY_LEAST = 12  # letters: shorter ones may be names
+
+_WIDE = re.compile(r"[\u1100-\u11ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]")
+_WIDE_UNITS = 3  # letters of other scripts that say as much as one such character
+_NUMBER = re.compile(r"\d+(?:[.,'’\u00a0\u202f\u066b\u066c ]\d{3}(?!\d))*(?:[.,\u066b]\d+)?")
+_WORD = re.compile(rf"{_WIDE.pattern}|[^\W\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
+_LABEL = re.compile(
+    r"(?:translation|traduction|übersetzung|traducción|翻译|译文|output|answer)\s*[:：]", re.I
+)
+# Languages whose texts the detection tells apart badly.
+_RELATED = tuple(
+    map(frozenset, ({"no", "nn", "da", "nb"}, {"hr", "bs", "sr", "sh"}, {"id", "ms"}, {"cs", "sk"}))
+)
+
+
+def findings(
+    source: str, translation: str, source_language: Language, target: Language, *, was_cut: bool = False
+) -> list[Finding]:
+    """Return what is wrong with a translation of running text. `was_cut`: at the limit of tokens."""
+    if not translation.strip():
+        return [Finding(Fault.EMPTY)]
+    found = []
+    if is_looping(translation, source):
+        found.append(Finding(Fault.LOOP))
+    if was_cut or _is_long(source, translation):
+        found.append(Finding(Fault.LONG))
+    if units(source) >= SHORT_LEAST and units(translation) < SHORT_RATIO * units(source):
+        found.append(Finding(Fault.SHORT))
+    if numbers := number_faults(source, translation):
+        found.append(Finding(Fault.NUMBERS, numbers))
+    if leftover := _leftover(source, translation, source_language, target):
+        found.append(Finding(Fault.LEFTOVER, leftover))
+    if is_copy(source, translation) and source_language.primary != target.primary:
+        found.append(Finding(Fault.COPY))
+    elif wrong := wrong_language(translation, target):
+        found.append(Finding(Fault.LANGUAGE, wrong))
+    return found
+
+
+def is_looping(text: str, source: str = "") -> bool:
+    """Tell whether a text repeats a passage, and more often than its source does."""
+    times = _repeats(text)
+    if times >= LOOP_TIMES and times > _repeats(source):
+        return True
+    return repeated_share(text) > LOOP_SHARE + repeated_share(source)
+
+
+def _repeats(text: str) -> int:
+    """Return how many times a passage comes in a row: of one word, one time less."""
+    words = _WORD.findall(text.casefold())
+    most = 1
+    for length in range(1, min(24, len(words) // 2) + 1):
+        run = 0
+        for at in range(length, len(words)):
+            run = run + 1 if words[at] == words[at - length] else 0
+            # A run of `length` words that each equal the one before by `length` is one repetition.
+            times = run // length + 1
+            most = max(most, times - 1 if length == 1 or _is_wide(words[at - length : at]) else times)
+    return most
+
+
+def _is_wide(words: Sequence[str]) -> bool:
+    return len(words) < 3 and all(_WIDE.match(word) for word in words)
+
+
+def units(text: str) -> int:
+    """Return how much a text says: its letters and signs, a Chinese character or the like for three."""
+    wide = len(_WIDE.findall(text))
+    return len("".join(text.split())) + wide * (_WIDE_UNITS - 1)
+
+
+def _is_long(source: str, translation: str) -> bool:
+    length = units(translation)
+    return length > LONG_LEAST and length > LONG_RATIO * units(source)
+
+
+def numbers_in(text: str) -> list[str]:
+    """Return the numbers of a text as digits, without separators: 12,000.5 is 120005."""
+    return [_digits(found[0]) for found in _NUMBER.finditer(text)]
+
+
+def number_spans(text: str) -> list[tuple[int, int]]:
+    """Return where the numbers of a text stand."""
+    return [found.span() for found in _NUMBER.finditer(text)]
+
+
+def _digits(text: str) -> str:
+    return "".join(str(unicodedata.digit(char)) for char in text if char.isdigit())
+
+
+def number_faults(source: str, translation: str) -> str:
+    """Return which numbers a translation lacks; "" if it has all, however their digits are grouped."""
+    missing = Counter(numbers_in(source)) - Counter(numbers_in(translation))
+    if missing:
+        # "1,5" may stand as two numbers, or two as one: what counts is that the digits are there.
+        rest = "".join(numbers_in(translation))
+        missing = Counter({number: n for number, n in missing.items() if rest.count(number) < n})
+    return "missing " + " ".join(missing.elements()) if missing else ""
+
+
+def _leftover(source: str, translation: str, source_language: Language, target: Language) -> str:
+    names = (source_language.plain_name, target.plain_name)
+    for name in names:
+        if re.search(rf"\b{re.escape(name)}\s*:", translation) and f"{name}:" not in source:
+            return f'"{name}:"'
+    if (label := _LABEL.match(translation)) and not _LABEL.match(source):
+        return f'"{label[0]}"'
+    if is_remark(translation) and not is_remark(source):
+        return "a remark"
+    return ""
+
+
+def is_copy(source: str, translation: str) -> bool:
+    """Tell whether a translation is the source, where that is no name or number."""
+    if sum(map(str.isalpha, source)) < COPY_LEAST or (
+        len(source.split()) < 3 and not _WIDE.search(source)
+    ):
+        return False
+    return _folded(source) == _folded(translation)
+
+
+def _folded(text: str) -> str:
+    return "".join(filter(str.isalnum, text.casefold()))
+
+
+def wrong_language(translation: str, target: Language) -> str:
+    """Return which other language a translation surely is in; "" if it may be in the target."""
+    letters = [char for char in translation if char.isalpha()]
+    if not letters:
+        return ""
+    if script := _foreign_script(letters, target):
+        return script
+    if len(letters) * (_WIDE_UNITS if _WIDE.search(translation) else 1) < LANGUAGE_LEAST:
+        return ""
+    found = detect(translation)
+    if found.language in (UNKNOWN, target.primary) or found.probability < LANGUAGE_PROBABILITY:
+        return ""
+    if found.probability_of(target.primary) > TARGET_PROBABILITY:
+        return ""
+    if any({found.language, target.primary} <= related for related in _RELATED):
+        return ""
+    return found.language
+
+
+_SCRIPTS = {
+    "Latn": "LATIN", "Cyrl": "CYRILLIC", "Grek": "GREEK", "Arab": "ARABIC", "Hebr": "HEBREW",
+    "Deva": "DEVANAGARI", "Thai": "THAI", "Hans": "CJK", "Hant": "CJK", "Kore": "HANGUL",
+}  # fmt: skip
+
+
+def _foreign_script(letters: Iterable[str], target: Language) -> str:
+    """Return the script that most letters have, if that is surely not the target's."""
+    wanted = _SCRIPTS.get(target.script)
+    if wanted is None:
+        return ""
+    scripts = Counter(unicodedata.name(char, "?").partition(" ")[0] for char in letters)
+    (main, count), whole = scripts.most_common(1)[0], scripts.total()
+    if main == wanted or scripts[wanted] > whole / 5 or count < 6:
+        return ""
+    # Names stay in Latin letters in many languages: few letters prove nothing.
+    return main.lower() if main != "LATIN" or count >= LANGUAGE_LEAST else ""
+
+
+def missing_terms(terms: Iterable[tuple[str, str]], translation: str) -> list[tuple[str, str]]:
+    """Return the glossary's terms whose translations do not occur."""
+    folded = translation.casefold()
+    return [(term, wanted) for term, wanted in terms if wanted.casefold() not in folded]

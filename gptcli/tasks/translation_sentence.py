@@ -1,0 +1,295 @@
+"""One sentence: ask for it, look for faults, and ask in other ways until there are none.
+
+The ways, each after the one before failed: the model's best form; its other forms and samples, of
+which the one is taken that agrees most with the others; decoding within a grammar that carries over
+what was lost; pieces, cut at what is protected or at a clause. What then still fails is not translated.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gptcli.engine.api import Completion, Generate
+from gptcli.errors import ContextOverflowError, GptcliError
+from gptcli.languages import Language
+from gptcli.prompts.translation import Form, TranslationPrompt
+from gptcli.sampling import OutputConstraint, SamplingParams
+from gptcli.tasks.chrf import consensus
+from gptcli.tasks.constrained import carrying
+from gptcli.tasks.jobs import Job
+from gptcli.tasks.ordered import Result
+from gptcli.tasks.prose import count_words, cut_at_clause
+from gptcli.tasks.translation_checks import (
+    Fault,
+    Finding,
+    findings,
+    missing_terms,
+    number_spans,
+    units,
+)
+from gptcli.tasks.translation_text import (
+    Part,
+    Protected,
+    is_translatable,
+    peel,
+    tags_in,
+    text_of,
+    tidied,
+)
+
+Term = tuple[str, str]
+
+SAMPLED = 0.5  # temperature of candidates that are not the likeliest text
+TOP_P = 0.95
+RETRIES = 4
+SPLIT_WORDS = 10  # a sentence that failed is cut in two if it has so many words
+SPLITS = 2  # how often in a row
+# Tokens that an answer may take: for each letter of the source, or three for a Chinese character. A
+# script that the model's vocabulary knows little of takes a token a letter.
+TOKENS_PER_UNIT, TOKENS_BESIDE = 0.8, 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What all sentences of a segment have in common."""
+
+    forms: tuple[Form, ...]
+    source: Language
+    target: Language
+    best: int = 1
+    seed: int = 0
+    terms: tuple[Term, ...] = ()  # of the whole glossary
+    context: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A translation of one sentence, and what is wrong with it. `is_kept`: it is the source itself."""
+
+    text: str
+    findings: tuple[Finding, ...] = ()
+    is_kept: bool = False
+
+
+@dataclass(slots=True)
+class Sentence:
+    """A sentence to be translated; nothing loose stands at its ends."""
+
+    parts: Sequence[Part]
+    settings: Settings
+    splits: int = SPLITS
+    drafts: list[Draft] = field(default_factory=list)
+    errors: list[GptcliError] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return text_of(self.parts)
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        return terms_in(self.text, self.settings.terms)
+
+    def job(self) -> Job[Draft]:
+        """Translate. Raises the error of a sentence that no request could be answered for."""
+        if not is_translatable(self.parts):
+            return Draft(self.text)
+        for ask in (self._first, self._again, self._carrying, self._in_pieces):
+            yield from ask()
+            clean = [draft for draft in self.drafts if not draft.findings]
+            if clean:
+                return _most_agreeing(clean)
+        usable = [draft for draft in self.drafts if all(each.is_tolerable for each in draft.findings)]
+        if usable:
+            return _most_agreeing(usable)
+        if self.errors and not self.drafts:
+            raise self.errors[0]
+        return Draft(self.text, self.drafts[0].findings, is_kept=True)
+
+    # ------------------------------------------------------------------------------------- the ways
+
+    def _first(self) -> Job[None]:
+        forms, best = self.settings.forms, self.settings.best
+        requests = [self._request(forms[at % len(forms)]) for at in range(min(best, len(forms)))]
+        requests += [
+            self._request(forms[0], SAMPLED, seed) for seed in range(1, best - len(requests) + 1)
+        ]
+        yield from self._ask(requests)
+
+    def _again(self) -> Job[None]:
+        forms = self.settings.forms
+        asked = min(self.settings.best, len(forms))
+        requests = [self._request(form) for form in forms[asked:]]
+        requests += [
+            self._request(forms[seed % len(forms)], SAMPLED, 101 + seed)
+            for seed in range(RETRIES - len(requests))
+        ]
+        yield from self._ask(requests)
+
+    def _carrying(self) -> Job[None]:
+        pieces = self._pieces_to_carry()
+        faults = {finding.fault for draft in self.drafts for finding in draft.findings}
+        if not pieces or not faults & {Fault.PLACEHOLDERS, Fault.NUMBERS, Fault.TERMS}:
+            return
+        constraint = carrying(pieces)
+        yield from self._ask(
+            [self._request(form, constraint=constraint) for form in self.settings.forms[:2]]
+        )
+
+    def _in_pieces(self) -> Job[None]:
+        pieces = self._cut()
+        if len(pieces) < 2:
+            return
+        peeled = [peel(piece) for piece in pieces]
+        drafts = yield from together(
+            [Sentence(each.body, self.settings, self.splits - 1).job() for each in peeled]
+        )
+        text = "".join(each.around(draft.text) for each, draft in zip(peeled, drafts, strict=True))
+        kept = [finding for draft in drafts if draft.is_kept for finding in draft.findings]
+        self.drafts.append(Draft(text, tuple(dict.fromkeys((*kept, *self._findings(text))))))
+
+    # ---------------------------------------------------------------------------------------- asking
+
+    def _request(
+        self,
+        form: Form,
+        temperature: float = 0.0,
+        seed: int = 0,
+        constraint: OutputConstraint | None = None,
+    ) -> Generate:
+        settings = self.settings
+        filled = form(
+            TranslationPrompt(
+                text=self.text,
+                source=settings.source,
+                target=settings.target,
+                context=settings.context,
+                terms=self.terms,
+            )
+        )
+        sampling = SamplingParams(
+            temperature=temperature,
+            top_k=0,
+            top_p=TOP_P if temperature else 1.0,
+            min_p=0.0,
+            seed=settings.seed + seed,
+            max_tokens=TOKENS_BESIDE + round(TOKENS_PER_UNIT * units(self.text)),
+        )
+        return Generate(
+            prompt=filled.prompt,
+            sampling=sampling,
+            constraint=constraint,
+            stop=filled.stop,
+            thinking=False,
+        )
+
+    def _ask(self, requests: Sequence[Generate]) -> Job[None]:
+        results = yield requests
+        for result in results:
+            if isinstance(result, ContextOverflowError):
+                self.errors.append(result)
+            elif isinstance(result, GptcliError):
+                raise result
+            elif isinstance(result, Completion):
+                text = tidied(result.text, self.text, self.settings.target)
+                found = self._findings(text, was_cut=result.finish_reason == "length")
+                self.drafts.append(Draft(text, tuple(found)))
+
+    def _findings(self, text: str, *, was_cut: bool = False) -> list[Finding]:
+        settings = self.settings
+        found = []
+        if lost := _lost(self.parts, text):
+            found.append(Finding(Fault.PLACEHOLDERS, lost))
+        # What is protected is no language, and its digits are not numbers.
+        bare, translated = text_of(_plain(self.parts)), _without(self.parts, text)
+        found += findings(bare, translated, settings.source, settings.target, was_cut=was_cut)
+        missing = missing_terms(self.terms, text)
+        found += [Finding(Fault.TERMS, f"{term} = {wanted}") for term, wanted in missing]
+        return found
+
+    # ---------------------------------------------------------------------------------------- pieces
+
+    def _pieces_to_carry(self) -> list[str]:
+        """Return placeholders, numbers and the terms' translations, in the order of the source."""
+        spots: list[tuple[int, str]] = []
+        at = 0
+        for part in self.parts:
+            if isinstance(part, Protected):
+                spots.append((at, part.shown))
+                at += len(part.shown)
+                continue
+            spots += [(at + start, part[start:end]) for start, end in number_spans(part)]
+            for term, wanted in self.terms:
+                if (found := re.search(re.escape(term), part, re.IGNORECASE)) is not None:
+                    spots.append((at + found.start(), wanted))
+            at += len(part)
+        return [piece for _, piece in sorted(spots)]
+
+    def _cut(self) -> list[list[Part]]:
+        if any(isinstance(part, Protected) for part in self.parts):
+            return [[part] for part in self.parts]
+        words = count_words(self.text)
+        if not self.splits or words < SPLIT_WORDS:
+            return []
+        first = cut_at_clause(self.text, words // 4, words * 3 // 4)
+        return [[first], [self.text[len(first) :]]]
+
+
+def together(jobs: Sequence[Job[Any]]) -> Generator[Sequence[Generate], Sequence[Result], list[Any]]:
+    """Return the values of several jobs that ask side by side."""
+    values: dict[int, Any] = {}
+    waiting: dict[int, Sequence[Generate]] = {}
+
+    def go_on(at: int, results: Sequence[Result] | None) -> None:
+        try:
+            waiting[at] = next(jobs[at]) if results is None else jobs[at].send(results)
+        except StopIteration as end:
+            waiting.pop(at, None)
+            values[at] = end.value
+
+    for at in range(len(jobs)):
+        go_on(at, None)
+    while waiting:
+        asked = dict(waiting)
+        results = yield [request for requests in asked.values() for request in requests]
+        for at, requests in asked.items():
+            own, results = results[: len(requests)], results[len(requests) :]
+            go_on(at, own)
+    return [values[at] for at in range(len(jobs))]
+
+
+def terms_in(text: str, terms: Sequence[Term]) -> tuple[Term, ...]:
+    """Return the glossary's terms that occur in a text as words."""
+    return tuple(term for term in terms if _term_pattern(term[0]).search(text))
+
+
+def _term_pattern(term: str) -> re.Pattern[str]:
+    before = r"(?<!\w)" if term[0].isascii() and term[0].isalnum() else ""
+    after = r"(?!\w)" if term[-1].isascii() and term[-1].isalnum() else ""
+    return re.compile(before + re.escape(term) + after, re.IGNORECASE)
+
+
+def _most_agreeing(drafts: Sequence[Draft]) -> Draft:
+    agreement = consensus([draft.text for draft in drafts])
+    return drafts[max(range(len(drafts)), key=agreement.__getitem__)]
+
+
+def _lost(parts: Sequence[Part], text: str) -> str:
+    """Return what is protected and does not occur as often as before, and tags that are new."""
+    shown = [part.shown for part in parts if isinstance(part, Protected)]
+    source = text_of(parts)
+    pieces = dict.fromkeys((*shown, *tags_in(text)))
+    return " ".join(each for each in pieces if text.count(each) != source.count(each))
+
+
+def _plain(parts: Sequence[Part]) -> list[Part]:
+    return [part if isinstance(part, str) else " " for part in parts]
+
+
+def _without(parts: Sequence[Part], text: str) -> str:
+    for part in parts:
+        if isinstance(part, Protected):
+            text = text.replace(part.shown, " ", 1)
+    return text
