@@ -62,6 +62,11 @@ def bench_file() -> Path:
     return data_dir() / "bench.jsonl"
 
 
+def memory_file() -> Path:
+    """Return the database of translations."""
+    return data_dir() / "translations.db"
+
+
 def logs_file() -> Path:
     """Return the database of conversations and logs."""
     return data_dir() / "logs.db"

@@ -35,9 +35,16 @@ class Database:
     with its companions, and a fresh one takes its place; `notices` says so.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        read_only: bool = False,
+        migrations: Sequence[Sequence[str]] = schema.MIGRATIONS,
+    ) -> None:
         """Open the file. Raises StorageError; if `read_only`, also when there is none."""
         self.path = path
+        self._migrations = migrations
         self.notices: list[str] = []
         self._read_only = read_only
         self._lock = threading.RLock()
@@ -111,7 +118,7 @@ class Database:
                 connection.execute(f"PRAGMA {setting}")
             if not self._read_only:
                 _use_wal(connection)
-            _migrate(connection, self.path, may_write=not self._read_only)
+            _migrate(connection, self.path, self._migrations, may_write=not self._read_only)
         except BaseException:
             connection.close()
             raise
@@ -193,9 +200,11 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             time.sleep(RETRY_S)
 
 
-def _migrate(connection: sqlite3.Connection, path: Path, *, may_write: bool) -> None:
+def _migrate(
+    connection: sqlite3.Connection, path: Path, migrations: Sequence[Sequence[str]], *, may_write: bool
+) -> None:
     """Take the steps that the file has not taken: all of them, or none."""
-    newest = len(schema.MIGRATIONS)
+    newest = len(migrations)
     if _version(connection) == newest:
         return
     if _version(connection) > newest:
@@ -206,7 +215,7 @@ def _migrate(connection: sqlite3.Connection, path: Path, *, may_write: bool) -> 
         raise StorageError(f"{path} was written by an older gptcli, and cannot be changed")
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for step in schema.MIGRATIONS[_version(connection) :]:  # another process may have been first
+        for step in migrations[_version(connection) :]:  # another process may have been first
             for statement in step:
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {newest}")
