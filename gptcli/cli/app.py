@@ -12,7 +12,7 @@ import typer
 import typer.core
 
 from gptcli import __version__, paths
-from gptcli.cli import bench, cache, chat, config, doctor, generate
+from gptcli.cli import bench, cache, chat, config, doctor, generate, memory, translate
 from gptcli.cli import map as map_module
 from gptcli.cli.logs import app as logs
 from gptcli.cli.models import app as models
@@ -45,10 +45,13 @@ app = typer.Typer(
 app.command(name="generate")(generate.generate)
 app.command(name="chat")(chat.chat)
 app.command(name="map")(map_module.map_command)
+app.command(name="translate")(translate.translate)
+app.command(name="detect")(translate.detect)
 app.command(name="bench")(bench.bench)
 app.command(name="doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
 app.add_typer(logs.app, name="logs")
+app.add_typer(memory.app, name="memory")
 app.add_typer(cache.app, name="cache")
 app.add_typer(config.app, name="config")
 

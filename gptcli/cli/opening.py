@@ -28,10 +28,13 @@ def opened_engine(params: dict[str, Any], output: Output) -> Generator[Engine, N
         yield engine
 
 
-def find_model(spec: str | None, output: Output) -> ResolvedModel:
-    """Return the model that `-m` names; say so if it is the default. Raises as `resolve_model` does."""
+def find_model(spec: str | None, output: Output, *, task: str = "generate") -> ResolvedModel:
+    """Return the model that `-m` names, else the task's default, and say so.
+
+    Raises what `resolve_model` raises.
+    """
     with Progress(output, "joining the starter weights") as progress:
-        model = resolve_model(spec, progress.update)
+        model = resolve_model(spec, progress.update, task=task)
     if model.is_fallback:
         output.status(f"no model is configured: using {model.name} ({model.title})")
     return model

@@ -100,6 +100,19 @@ class Output:
         _write(self.stdout, text)
         self._stdout_mid_line = False
 
+    def write_bytes(self, data: bytes, encoding: str) -> None:
+        """Write a result that may be no UTF-8 text. A pipe gets it byte for byte."""
+        binary = None if self.stdout_is_tty else getattr(self.stdout, "buffer", None)
+        if binary is None:
+            self.write(data.decode(encoding, "replace"))
+            return
+        with self._room():
+            self._end_thinking()
+            self.stdout.flush()
+            binary.write(data)
+            binary.flush()
+            self._stdout_mid_line = bool(data) and not data.endswith(b"\n")
+
     def finish_text(self) -> None:
         """End the text that was written with a newline, if it did not end with one."""
         self._end_thinking()

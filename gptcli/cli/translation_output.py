@@ -1,0 +1,244 @@
+"""Where translations go: documents to files or stdout, lines and records as soon as they are there."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from gptcli.cli.translation_input import Input, SegmentUnit
+from gptcli.errors import GptcliError, StorageError, UsageError
+from gptcli.languages import Language
+from gptcli.output.console import Output
+from gptcli.output.translations import TranslationView
+from gptcli.tasks.translate import Translation
+
+Params = dict[str, Any]
+Result = Translation | GptcliError
+
+
+class Sink(Protocol):
+    """Takes the results in order. `shows_progress`: results appear on the terminal by themselves."""
+
+    shows_progress: bool
+
+    def take(self, unit: SegmentUnit, result: Result, /) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+def check_output(params: Params, targets: Sequence[Language]) -> None:
+    """Raise UsageError where results would overwrite each other or have no place."""
+    inputs, name = params["input"] or [], params["output"]
+    if name and (params["json"] or params["jsonl"]):
+        raise UsageError("--output takes documents; --jsonl goes to stdout", hint="--jsonl > FILE")
+    if params["json"] and params["jsonl"]:
+        raise UsageError("--json and --jsonl exclude each other")
+    if name and len(targets) > 1 and "{lang}" not in name:
+        raise UsageError("several targets need a file each", hint="-o name.{lang}.md")
+    if name and len(inputs) > 1 and "{name}" not in name and "{file}" not in name:
+        raise UsageError("several inputs need a file each", hint="-o '{name}.fr.md'")
+    records = params["json"] or params["jsonl"] or params["dry_run"]
+    if len(targets) > 1 and inputs and not name and not records:
+        raise UsageError("several targets need a file each", hint="-o '{name}.{lang}.md', or --jsonl")
+    for each in (name, params["report"]):
+        parent = Path(each).parent if each else None
+        if parent is not None and not parent.is_dir() and "{" not in str(parent):
+            raise UsageError(f'there is no directory "{parent}"', hint=f"mkdir -p {parent}")
+
+
+def sink_of(
+    params: Params, output: Output, targets: Sequence[Language], inputs: Sequence[Input] | None
+) -> Sink:
+    """Return where the results go, as the options say."""
+    if params["jsonl"] or params["json"]:
+        return Records(output, as_array=params["json"])
+    if output.stdout_is_tty and not params["output"] and params["text"] is None:
+        return View(output)
+    if inputs is None:
+        return Lines(output, len(targets))
+    return Documents(params, output, inputs)
+
+
+class Records:
+    """JSON Lines, or one JSON array, a record a segment."""
+
+    shows_progress = False
+
+    def __init__(self, output: Output, *, as_array: bool) -> None:
+        self._output, self._as_array = output, as_array
+        self._count = 0
+
+    def take(self, unit: SegmentUnit, result: Result) -> None:
+        if unit.segment is None:
+            return
+        text = json.dumps(record_of(unit, result), ensure_ascii=False)
+        if self._as_array:
+            text = ("[\n" if not self._count else ",\n") + text
+        else:
+            text += "\n"
+        self._count += 1
+        self._output.write(text)
+
+    def finish(self) -> None:
+        if self._as_array:
+            self._output.write("\n]\n" if self._count else "[]\n")
+
+
+def record_of(unit: SegmentUnit, result: Result) -> dict[str, Any]:
+    """Return a segment's record."""
+    if isinstance(result, GptcliError):
+        return {
+            "source": unit.text,
+            "source_lang": unit.source.tag,
+            "target_lang": unit.target.tag,
+            "line": unit.line,
+            "error": {"code": result.code, "message": result.message},
+        }
+    return {
+        "source": unit.text,
+        "translation": result.text,
+        "source_lang": unit.source.tag,
+        "target_lang": unit.target.tag,
+        "line": unit.line,
+        "kept": result.is_kept,
+        "warnings": list(result.warnings),
+    }
+
+
+class View:
+    """Two columns on a terminal, doubtful segments marked."""
+
+    shows_progress = True
+
+    def __init__(self, output: Output) -> None:
+        self._view = TranslationView(output)
+
+    def take(self, unit: SegmentUnit, result: Result) -> None:
+        if unit.segment is None:
+            return
+        if isinstance(result, GptcliError):
+            self._view.show(unit.text, "", (result.message,))
+        else:
+            self._view.show(unit.text, result.text, result.warnings)
+
+    def finish(self) -> None:
+        pass
+
+
+class Lines:
+    """A line in is a line out, at once; several targets stand beside each other, behind tabs."""
+
+    shows_progress = False
+
+    def __init__(self, output: Output, targets: int) -> None:
+        self._output, self._targets = output, targets
+        self._row: list[str] = []
+        self._end = ""
+
+    def take(self, unit: SegmentUnit, result: Result) -> None:
+        rendering = unit.origin.document.render(_accepted(unit, result))
+        line = rendering.data.decode(rendering.encoding, "replace")
+        body = line.rstrip("\r\n")
+        self._row.append(body)
+        if len(self._row) == self._targets:
+            self._output.write("\t".join(self._row) + (line[len(body) :] or "\n"))
+            self._row.clear()
+
+    def finish(self) -> None:
+        pass
+
+
+def _accepted(unit: SegmentUnit, result: Result) -> Mapping[int, str]:
+    if unit.segment is None or isinstance(result, GptcliError):
+        return {}
+    return {unit.segment.index: result.text}
+
+
+class Documents:
+    """Whole documents, each written when all of it is there: files at once and in one piece."""
+
+    shows_progress = False
+
+    def __init__(self, params: Params, output: Output, inputs: Sequence[Input]) -> None:
+        self._params, self._output = params, output
+        self._waiting = list(inputs)
+        self._texts: dict[int, str] = {}
+        self._doubtful: set[int] = set()
+        self._count = 0
+
+    def take(self, unit: SegmentUnit, result: Result) -> None:
+        while self._waiting[0] is not unit.origin:
+            self._write(self._waiting.pop(0))
+        assert unit.segment is not None
+        if isinstance(result, Translation):
+            self._texts[unit.segment.index] = result.text
+            if result.findings:
+                self._doubtful.add(unit.segment.index)
+        else:
+            self._doubtful.add(unit.segment.index)
+
+    def finish(self) -> None:
+        for each in self._waiting:
+            self._write(each)
+        self._waiting.clear()
+
+    def _write(self, origin: Input) -> None:
+        rendering = origin.document.render(self._texts, doubtful=self._doubtful)
+        self._texts, self._doubtful = {}, set()
+        for index, why in rendering.refused.items():
+            line = origin.document.segments[index].line
+            self._output.warning(f"{origin.shown}, line {line:,}: left in the source language: {why}")
+        for notice in rendering.notices:
+            self._output.warning(f"{origin.shown}: {notice}")
+        if self._params["output"] is None:
+            self._output.write_bytes(rendering.data, rendering.encoding)
+            if self._params["text"] is not None:
+                self._output.finish_text()
+            return
+        path = Path(_file_name(self._params["output"], origin))
+        write_whole(path, rendering.data)
+        self._output.status(f"{path}")
+
+
+def _file_name(pattern: str, origin: Input) -> str:
+    name = Path(origin.name if origin.name not in ("", "-") else "text")
+    return (
+        pattern.replace("{lang}", origin.target.tag)
+        .replace("{name}", name.stem)
+        .replace("{file}", name.name)
+    )
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file in one piece: whoever reads it sees the old one or the new. Raises StorageError."""
+    try:
+        if path.exists() and not path.is_file():  # a terminal or a pipe
+            path.write_bytes(data)
+            return
+        target = path.resolve()  # through a link, so that it stays one
+        descriptor, draft = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            mode = target.stat().st_mode & 0o7777 if target.exists() else 0o666 & ~_umask()
+            Path(draft).chmod(mode)
+            Path(draft).replace(target)
+        except BaseException:
+            with suppress(OSError):
+                Path(draft).unlink()
+            raise
+    except OSError as error:
+        raise StorageError(f'cannot write "{path}": {error.strerror}') from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
