@@ -106,7 +106,6 @@ def test_nothing_imports_upward(path: Path) -> None:
         ["chat", "-m", "SCRIPT"],
         ["chat", "-m", "SCRIPT", "--json"],
         ["map", "hello {text}", "-m", "SCRIPT"],
-        ["translate", "--help"],
         ["logs", "list"],
     ],
     ids=" ".join,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,7 +19,7 @@ from gptcli.documents.segments import Segment
 from gptcli.errors import UsageError
 from gptcli.languages import Language, find_language
 from gptcli.output.console import Output
-from gptcli.tasks.detect import UNKNOWN, Detection, detect
+from gptcli.tasks.detect import UNKNOWN, UNSURE, Detection, detect
 from gptcli.tasks.translation_text import Protected
 
 Params = dict[str, Any]
@@ -134,7 +134,7 @@ class SourceLanguages:
 def _of_most(texts: Sequence[str]) -> tuple[str, float]:
     """Return the language of most of a document, by letters, and the mean probability that it is so."""
     step = max(1, len(texts) // SAMPLE)
-    shares: Counter[str] = Counter()
+    shares: dict[str, float] = defaultdict(float)
     for text in texts[::step]:
         letters = sum(map(str.isalpha, text))
         found = detect(text)

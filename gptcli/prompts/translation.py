@@ -130,13 +130,14 @@ def translategemma(asked: TranslationPrompt) -> Filled:
     """
     source, target = asked.source, asked.target
     terms = "; ".join(f"{term} = {translation}" for term, translation in asked.terms)
+    name = target.plain_name
     ask = (
-        f"You are a professional {source.plain_name} ({source.tag}) to {target.plain_name} "
-        f"({target.tag}) translator. Your goal is to accurately convey the meaning and nuances "
-        f"of the original {source.plain_name} text while adhering to {target.plain_name} grammar, vocabulary, and "
-        f"cultural sensitivities.\nProduce only the {target.plain_name} translation, without any "
-        f"additional explanations or commentary.{f' Use these terms: {terms}.' if terms else ''} Please "
-        f"translate the following {source.plain_name} text into {target.plain_name}:\n\n\n{asked.text}"
+        f"You are a professional {source.plain_name} ({source.tag}) to {name} ({target.tag}) translator. "
+        f"Your goal is to accurately convey the meaning and nuances of the original {source.plain_name} "
+        f"text while adhering to {name} grammar, vocabulary, and cultural sensitivities.\n"
+        f"Produce only the {name} translation, without any additional explanations or commentary."
+        f"{f' Use these terms: {terms}.' if terms else ''} Please translate the following "
+        f"{source.plain_name} text into {name}:\n\n\n{asked.text}"
     )
     text = f"<start_of_turn>user\n{ask}<end_of_turn>\n<start_of_turn>model\n"
     return Filled(text, ("<end_of_turn>",))

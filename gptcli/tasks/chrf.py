@@ -57,7 +57,8 @@ def _ngrams(text: str) -> Ngrams:
 
 def _compare(hypothesis: Ngrams, reference: Ngrams) -> Statistics:
     return [
-        (sum(mine.values()), sum(theirs.values()), (mine & theirs).total())
+        # As sacreBLEU counts: a text against one too short for such n-grams has none itself.
+        (mine.total() if theirs else 0, theirs.total(), (mine & theirs).total())
         for mine, theirs in zip(hypothesis, reference, strict=True)
     ]
 

@@ -79,7 +79,7 @@ def _by_script(text: str, letters: int) -> dict[str, float]:
         return {}
     if hangul > kana + han:
         return {"ko": 0.99}
-    if kana * 10 > han:  # a name in kana does not make a Chinese sentence Japanese
+    if kana * 5 > han:  # a name in kana does not make a Chinese sentence Japanese
         return {"ja": 0.99}
     # Two characters may be Japanese without any kana.
     return {"zh": 0.99, "ja": 0.01} if han > 4 else {"zh": 0.9, "ja": 0.1}

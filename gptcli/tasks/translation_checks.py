@@ -147,11 +147,14 @@ def _digits(text: str) -> str:
 
 def number_faults(source: str, translation: str) -> str:
     """Return which numbers a translation lacks; "" if it has all, however their digits are grouped."""
-    missing = Counter(numbers_in(source)) - Counter(numbers_in(translation))
+    wanted = Counter(numbers_in(source))
+    missing = wanted - Counter(numbers_in(translation))
     if missing:
         # "1,5" may stand as two numbers, or two as one: what counts is that the digits are there.
-        rest = "".join(numbers_in(translation))
-        missing = Counter({number: n for number, n in missing.items() if rest.count(number) < n})
+        digits = "".join(numbers_in(translation))
+        missing = Counter(
+            {number: n for number, n in missing.items() if digits.count(number) < wanted[number]}
+        )
     return "missing " + " ".join(missing.elements()) if missing else ""
 
 

@@ -1,0 +1,176 @@
+"""Texts with protected pieces, faults of translations, chrF, and a grammar."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gptcli.languages import find_language
+from gptcli.tasks.chrf import chrf, consensus, corpus_chrf
+from gptcli.tasks.constrained import carrying
+from gptcli.tasks.translation_checks import Fault, findings, is_looping, number_faults, wrong_language
+from gptcli.tasks.translation_text import (
+    Protected,
+    joined,
+    peel,
+    sentences,
+    split_parts,
+    text_of,
+    tidied,
+)
+from tests.llama_matcher import Matcher
+
+EN, FR, DE, ZH, AR = map(find_language, ("en", "fr", "de", "zh", "ar"))
+PIECES = st.sampled_from(
+    ["One. ", "Two words", " ", ".", "<1>", "</1>", "<2/>", "{name}", "中文。", "12.5", "\n", "a? B"]
+)
+
+
+@given(st.lists(PIECES, max_size=12))
+def test_cutting_and_peeling_lose_nothing(pieces: list[str]) -> None:
+    text = "".join(pieces)
+    protected = [Protected(p) for p in pieces if p in ("<2/>", "{name}")]
+    parts = split_parts(text, protected)
+
+    assert text_of(parts) == text
+    assert "".join(text_of(each) for each in sentences(parts)) == text
+    for each in sentences(parts):
+        peeled = peel(each)
+        assert peeled.around(text_of(peeled.body)) == text_of(each)
+
+
+def test_no_sentence_ends_within_a_pair() -> None:
+    parts = split_parts("<b>One. Two.</b> Three. Four.", ())
+
+    assert [text_of(each) for each in sentences(parts)] == ["<b>One. Two.</b> Three.", " Four."]
+
+
+def test_what_stands_at_the_ends_is_peeled() -> None:
+    link = (Protected("<1>", "open"), Protected("</1>", "close"))
+    peeled = peel(split_parts("  <1>Read this</1>.", link))
+
+    assert (text_of(peeled.head), text_of(peeled.body), text_of(peeled.tail)) == (
+        *("  <1>", "Read this", "</1>."),
+    )
+    half = peel(split_parts("<1>Read</1> this", link))
+    assert text_of(half.body) == "<1>Read</1> this"
+
+
+def test_sentences_are_joined_as_the_script_wants() -> None:
+    assert joined(["一。", "Two."], FR) == "一。 Two."
+    assert joined(["他来了。", " 她走了。"], ZH) == "他来了。她走了。"
+    assert joined(["A.", "  B."], FR) == "A.  B."
+
+
+@pytest.mark.parametrize(
+    ("answer", "source", "tidy"),
+    [
+        ("French: Bonjour", "Hello", "Bonjour"),
+        (' "Bonjour" ', "Hello", "Bonjour"),
+        ('"Bonjour"', '"Hello"', '"Bonjour"'),
+        ("Here is the translation:\n\nBonjour", "Hello", "Bonjour"),
+        ("Bonjour.", "Hello", "Bonjour"),
+        ("Bonjour.", "Hello.", "Bonjour."),
+        ("Bonjour\nEnglish: More", "Hello", "Bonjour"),
+        ("", "Hello", ""),
+    ],
+)
+def test_what_models_add_is_taken_away(answer: str, source: str, tidy: str) -> None:
+    assert tidied(answer, source, FR) == tidy
+
+
+LONG = "The new bridge was opened by the mayor on a rainy Sunday in front of a large crowd."
+
+
+@pytest.mark.parametrize(
+    ("translation", "faults"),
+    [
+        ("Le maire a inauguré le nouveau pont un dimanche pluvieux devant une grande foule.", []),
+        ("", [Fault.EMPTY]),
+        (LONG, [Fault.COPY]),
+        ("Der neue Brücke wurde an einem Sonntag vom Bürgermeister eröffnet.", [Fault.LANGUAGE]),
+        ("le pont de la ville de la ville de la ville de la ville de la ville", [Fault.LOOP]),
+        ("Le pont.", [Fault.SHORT]),
+        ("English: Le maire a inauguré le pont dimanche devant la foule.", [Fault.LEFTOVER]),
+    ],
+)
+def test_faults_are_found(translation: str, faults: list[Fault]) -> None:
+    assert [each.fault for each in findings(LONG, translation, EN, FR)] == faults
+
+
+def test_a_translation_far_too_long() -> None:
+    assert Fault.LONG in [each.fault for each in findings("Good day", LONG * 2, EN, EN)]
+
+
+@pytest.mark.parametrize(
+    ("source", "translation", "is_fine"),
+    [
+        ("12,000.5 m", "12.000,5 m", True),
+        ("12,000 m", "12 000 m", True),
+        ("from 8 to 9", "von 9 bis 8", True),
+        ("at 8:46 pm", "à 20 h 46", False),
+        ("3 cats", "trois chats", False),
+        ("1, 2 and 2", "1 et 2", False),
+        ("two cats", "2 chats", True),
+        ("٣ قطط", "3 cats", True),
+    ],
+)
+def test_numbers_are_counted_back(source: str, translation: str, is_fine: bool) -> None:
+    assert (number_faults(source, translation) == "") is is_fine
+
+
+def test_a_refrain_is_no_loop_where_the_source_has_it() -> None:
+    refrain = "ja ja ja ja ja ja"
+    assert is_looping(refrain)
+    assert not is_looping(refrain, "yes yes yes yes yes yes")
+    assert is_looping("人民共和国人民共和国人民共和国人民共和国")
+    assert not is_looping("好的好的")
+
+
+def test_another_script_is_another_language() -> None:
+    assert wrong_language("Это совсем другой язык", FR) == "cyrillic"
+    assert wrong_language("Cristina Fernandez", ZH) == ""
+    assert wrong_language("This is plainly not Arabic at all.", AR) == "latin"
+    assert wrong_language("12", FR) == ""
+
+
+def test_chrf_of_texts() -> None:
+    assert chrf("the same", "the same") == pytest.approx(100)
+    assert chrf("", "x") == chrf("x", "") == 0
+    assert corpus_chrf(["a b", "c"], ["a b", "d"]) < 100
+
+
+@given(st.lists(st.text("abc ", max_size=12), min_size=1, max_size=6))
+def test_chrf_is_that_of_sacrebleu(texts: list[str]) -> None:
+    sacrebleu = pytest.importorskip("sacrebleu.metrics.chrf")
+    references = texts[::-1]
+
+    expected = sacrebleu.CHRF().corpus_score(texts, [references]).score
+    assert corpus_chrf(texts, references) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_candidate_is_taken_that_agrees_with_the_others() -> None:
+    candidates = ["a dog runs away", "the cat sleeps now", "the cat sleeps", "the cat sleeps here"]
+    agreement = consensus(candidates)
+
+    assert candidates[agreement.index(max(agreement))].startswith("the cat sleeps")
+    assert consensus(["one"]) == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "text", "fits"),
+    [
+        (["<1>", "</1>"], "Voir <1>ceci</1>.", True),
+        (["<1>", "</1>"], "Voir <1>ceci.", False),
+        (["<1>", "</1>"], "Voir </1>ceci<1>.", False),
+        (["12", "{a]b}"], "x 12 y {a]b} z", True),
+        (["12", "{a]b}"], "x 12 3 y {a]b} z", False),
+        (['"\\', "^-"], 'so "\\ so ^- so\n', True),
+        (["https://x.y"], "https://x.y", True),
+    ],
+)
+def test_the_grammar_carries_pieces_over(
+    llama: Matcher, pieces: list[str], text: str, fits: bool
+) -> None:
+    assert llama.accepts(carrying(pieces).source, text) is fits
