@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
 from gptcli.cli.opening import find_model, opened_model
@@ -63,61 +64,60 @@ def _run(
     """Translate units: those of documents (a list), or of a stream of lines."""
     model = find_model(params["model"], output, task="translate")
     with opened_memory(params, output, task, model) as memory:
+        translator = _Translator(params, output, task, model, memory)
         if params["dry_run"]:
-            estimate(params, output, task, model, memory, list(units))
+            estimate(output, list(units), memory, translator.translated, as_json=params["json"])
             return
         run = Run(params, output, sink, len(units) if isinstance(units, list) else None)
         with run.running():
-            if isinstance(units, list):
-                results = _each_once(params, output, task, model, memory, units)
-            else:
-                results = _translated(params, output, task, model, memory, units)
+            results = (
+                translator.each_once(units) if isinstance(units, list) else translator.translated(units)
+            )
             for unit, result in results:
                 run.take(unit, result)
 
 
-def _each_once(
-    params: Params,
-    output: Output,
-    task: TranslateTask,
-    model: ResolvedModel,
-    memory: RunMemory,
-    units: Sequence[SegmentUnit],
-) -> Iterator[tuple[SegmentUnit, Result]]:
-    """Yield the segments with their translations; what occurs often is translated once.
+@dataclass(frozen=True, slots=True)
+class _Translator:
+    """Opens the model when there is something to translate."""
 
-    Where all are remembered, no model is loaded.
-    """
-    keys = [memory.key(unit) for unit in units]
-    first = dict(zip(reversed(keys), reversed(units), strict=True))
-    there = {key: found for key, unit in first.items() if (found := memory.find(unit)) is not None}
-    missing = [
-        unit for unit, key in zip(units, keys, strict=True) if key not in there and first[key] is unit
-    ]
-    new = _translated(params, output, task, model, memory, missing) if missing else iter(())
-    results: dict[str, Result] = {**there}
-    for unit, key in zip(units, keys, strict=True):
-        while key not in results:
-            done, result = next(new)
-            results[memory.key(done)] = result
-        yield unit, results[key]
+    params: Params
+    output: Output
+    task: TranslateTask
+    model: ResolvedModel
+    memory: RunMemory
 
+    def each_once(self, units: Sequence[SegmentUnit]) -> Iterator[tuple[SegmentUnit, Result]]:
+        """Yield the segments with their translations; what occurs often is translated once.
 
-def _translated(
-    params: Params,
-    output: Output,
-    task: TranslateTask,
-    model: ResolvedModel,
-    memory: RunMemory,
-    units: Iterable[SegmentUnit],
-) -> Iterator[tuple[SegmentUnit, Result]]:
-    with (
-        opened_model(model, params, output) as engine,
-        closing(translate(engine, task, units, memory)) as results,
-    ):
-        for note in engine.model.notes:
-            output.note(note)
-        yield from results
+        Where all are remembered, no model is loaded.
+        """
+        keys = [self.memory.key(unit) for unit in units]
+        first = dict(zip(reversed(keys), reversed(units), strict=True))
+        results: dict[str, Result] = {}
+        missing = []
+        for key in dict.fromkeys(keys):
+            found = self.memory.find(first[key])
+            if found is None:
+                missing.append(first[key])
+            else:
+                results[key] = found
+        new = self.translated(missing) if missing else iter(())
+        for unit, key in zip(units, keys, strict=True):
+            while key not in results:
+                done, result = next(new)
+                results[self.memory.key(done)] = result
+            yield unit, results[key]
+
+    def translated(self, units: Iterable[SegmentUnit]) -> Iterator[tuple[SegmentUnit, Result]]:
+        """Yield the units with their translations, in their order, as soon as each is there."""
+        with (
+            opened_model(self.model, self.params, self.output) as engine,
+            closing(translate(engine, self.task, units, self.memory)) as results,
+        ):
+            for note in engine.model.notes:
+                self.output.note(note)
+            yield from results
 
 
 def _task(params: Params) -> TranslateTask:

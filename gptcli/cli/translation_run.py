@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from gptcli.cli.opening import opened_model
 from gptcli.cli.translation_input import SegmentUnit
 from gptcli.cli.translation_memory import RunMemory
 from gptcli.cli.translation_output import Result, Sink, record_of, write_whole
 from gptcli.errors import EngineCrashedError, GptcliError
-from gptcli.models.resolve import ResolvedModel
 from gptcli.output.amounts import counted, duration
 from gptcli.output.console import Output
 from gptcli.output.translations import SegmentProgress
-from gptcli.tasks.translate import TranslateTask, Translation, translate
+from gptcli.tasks.translate import Translation
 from gptcli.tasks.translation_checks import units
 
 Params = dict[str, Any]
@@ -126,36 +124,37 @@ class Run:
 
 
 def estimate(
-    params: Params,
     output: Output,
-    task: TranslateTask,
-    model: ResolvedModel,
-    memory: RunMemory,
     found: Sequence[SegmentUnit],
+    memory: RunMemory,
+    translated: Callable[[Sequence[SegmentUnit]], Iterator[tuple[SegmentUnit, Result]]],
+    *,
+    as_json: bool,
 ) -> None:
     """Say what a run would do. A few segments are translated, to tell the tokens and the time."""
-    missing = list({memory.key(unit): unit for unit in found if memory.find(unit) is None}.values())
-    work = sum(units(unit.text) for unit in missing)
+    remembered = [memory.find(unit) is not None for unit in found]
+    new = {
+        memory.key(unit): unit for unit, is_there in zip(found, remembered, strict=True) if not is_there
+    }
+    missing = list(new.values())
     tokens, seconds = 0.0, 0.0
     if missing:
-        step = max(1, len(missing) // SAMPLE)
-        sample = missing[::step][:SAMPLE]
-        with opened_model(model, params, output) as engine:
-            assert engine.model.name  # loaded
-            started = time.monotonic()
-            results = [result for _, result in translate(engine, task, sample, memory)]
-            seconds = time.monotonic() - started
-        tokens = sum(result.tokens for result in results if isinstance(result, Translation))
-        share = work / max(1, sum(units(unit.text) for unit in sample))
-        tokens, seconds = tokens * share, seconds * share
+        sample = missing[:: max(1, len(missing) // SAMPLE)][:SAMPLE]
+        started = time.monotonic()
+        results = [result for _, result in translated(sample)]
+        share = sum(units(unit.text) for unit in missing) / max(
+            1, sum(units(unit.text) for unit in sample)
+        )
+        seconds = (time.monotonic() - started) * share
+        tokens = share * sum(result.tokens for result in results if isinstance(result, Translation))
     members = {
         "segments": len(found),
-        "remembered": sum(memory.find(unit) is not None for unit in found),
+        "remembered": len(found) - len(new),
         "to_translate": len(missing),
         "tokens": round(tokens),
         "seconds": round(seconds, 1),
     }
-    if params["json"]:
+    if as_json:
         output.json(members)
         return
     output.write(
@@ -163,3 +162,7 @@ def estimate(
         f"{members['to_translate']:,} to translate: about {members['tokens']:,} tokens, "
         f"{duration(seconds)}\n"
     )
+
+
+def _work(segments: Sequence[SegmentUnit]) -> int:
+    return sum(units(segment.text) for segment in segments)

@@ -51,7 +51,7 @@ def forms_of(model: ModelInfo) -> tuple[Form, ...]:
     for pattern, forms in _MADE_FOR_TRANSLATION:
         if pattern.search(f"{model.name} {model.description}"):
             return forms
-    return (instruction, few_shot, turns) if model.is_chat else (few_shot, short_few_shot)
+    return (instruction, few_shot, turns) if model.is_chat else (few_shot, short_few_shot, bare)
 
 
 def few_shot(asked: TranslationPrompt) -> Filled:
@@ -62,6 +62,11 @@ def few_shot(asked: TranslationPrompt) -> Filled:
 def short_few_shot(asked: TranslationPrompt) -> Filled:
     """The same with fewer sentences: what a model makes of it differs enough to be a second try."""
     return _few_shot(asked, 3)
+
+
+def bare(asked: TranslationPrompt) -> Filled:
+    """The sentence alone under its language's name, for windows in which nothing else fits."""
+    return _few_shot(asked, 0)
 
 
 def _few_shot(asked: TranslationPrompt, count: int) -> Filled:
@@ -132,11 +137,11 @@ def translategemma(asked: TranslationPrompt) -> Filled:
     terms = "; ".join(f"{term} = {translation}" for term, translation in asked.terms)
     name = target.plain_name
     ask = (
-        f"You are a professional {source.plain_name} ({source.tag}) to {name} ({target.tag}) translator. "
-        f"Your goal is to accurately convey the meaning and nuances of the original {source.plain_name} "
-        f"text while adhering to {name} grammar, vocabulary, and cultural sensitivities.\n"
-        f"Produce only the {name} translation, without any additional explanations or commentary."
-        f"{f' Use these terms: {terms}.' if terms else ''} Please translate the following "
+        f"You are a professional {source.plain_name} ({source.tag}) to {name} ({target.tag}) translator."
+        " Your goal is to accurately convey the meaning and nuances of the original "
+        f"{source.plain_name} text while adhering to {name} grammar, vocabulary, and cultural "
+        f"sensitivities.\nProduce only the {name} translation, without any additional explanations or "
+        f"commentary.{f' Use these terms: {terms}.' if terms else ''} Please translate the following "
         f"{source.plain_name} text into {name}:\n\n\n{asked.text}"
     )
     text = f"<start_of_turn>user\n{ask}<end_of_turn>\n<start_of_turn>model\n"

@@ -155,6 +155,7 @@ def _segment(model: ModelInfo, task: TranslateTask, unit: Unit) -> Job[Draft]:
         seed=task.seed,
         terms=task.terms,
         context=unit.context,
+        protected=tuple(dict.fromkeys(part.shown for part in parts if isinstance(part, Protected))),
     )
     pieces = [peel(each) for each in sentences(parts)]
     drafts = yield from together([Sentence(each.body, settings).job() for each in pieces])

@@ -32,6 +32,7 @@ from gptcli.tasks.translation_checks import (
 )
 from gptcli.tasks.translation_text import (
     Part,
+    Peeled,
     Protected,
     is_translatable,
     peel,
@@ -65,6 +66,7 @@ class Settings:
     seed: int = 0
     terms: tuple[Term, ...] = ()  # of the whole glossary
     context: str = ""
+    protected: tuple[str, ...] = ()  # what stands elsewhere in the segment: no answer may have it
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ class Sentence:
         pieces = self._cut()
         if len(pieces) < 2:
             return
-        peeled = [peel(piece) for piece in pieces]
+        peeled = [_without_opening_marks(peel(piece)) for piece in pieces]
         drafts = yield from together(
             [Sentence(each.body, self.settings, self.splits - 1).job() for each in peeled]
         )
@@ -201,7 +203,7 @@ class Sentence:
     def _findings(self, text: str, *, was_cut: bool = False) -> list[Finding]:
         settings = self.settings
         found = []
-        if lost := _lost(self.parts, text):
+        if lost := _lost(self.parts, text, settings.protected):
             found.append(Finding(Fault.PLACEHOLDERS, lost))
         # What is protected is no language, and its digits are not numbers.
         bare, translated = text_of(_plain(self.parts)), _without(self.parts, text)
@@ -272,16 +274,26 @@ def _term_pattern(term: str) -> re.Pattern[str]:
     return re.compile(before + re.escape(term) + after, re.IGNORECASE)
 
 
+def _without_opening_marks(peeled: Peeled) -> Peeled:
+    """Take off what a piece begins with in the middle of a sentence: a comma, a dash."""
+    if peeled.body and isinstance(first := peeled.body[0], str):
+        marks = re.match(r"\W*", first)
+        assert marks is not None
+        peeled.head = [*peeled.head, *([marks[0]] if marks[0] else [])]
+        peeled.body[0] = first[marks.end() :]
+    return peeled
+
+
 def _most_agreeing(drafts: Sequence[Draft]) -> Draft:
     agreement = consensus([draft.text for draft in drafts])
     return drafts[max(range(len(drafts)), key=agreement.__getitem__)]
 
 
-def _lost(parts: Sequence[Part], text: str) -> str:
+def _lost(parts: Sequence[Part], text: str, others: Sequence[str]) -> str:
     """Return what is protected and does not occur as often as before, and tags that are new."""
     shown = [part.shown for part in parts if isinstance(part, Protected)]
     source = text_of(parts)
-    pieces = dict.fromkeys((*shown, *tags_in(text)))
+    pieces = dict.fromkeys((*shown, *others, *tags_in(text)))
     return " ".join(each for each in pieces if text.count(each) != source.count(each))
 
 
