@@ -45,7 +45,7 @@ app = typer.Typer(
 app.command(name="generate")(generate.generate)
 app.command(name="chat")(chat.chat)
 app.command(name="map")(map_module.map_command)
-app.command(name="translate")(translate.translate)
+app.command(name="translate", cls=translate.TranslateCommand)(translate.translate)
 app.command(name="detect")(translate.detect)
 app.command(name="bench")(bench.bench)
 app.command(name="doctor")(doctor.doctor)

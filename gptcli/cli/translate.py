@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from gptcli.cli import options as opt
 from gptcli.cli import record_options as rec
@@ -34,6 +35,21 @@ def _option(*names: str, help: str, metavar: str | None = None) -> object:
     return option(*names, help=help, metavar=metavar, panel=TRANSLATION_PANEL)
 
 
+CANDIDATES = "8"
+
+
+class TranslateCommand(typer.core.TyperCommand):
+    """Lets --best stand without a number."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given: list[str] = []
+        for at, each in enumerate(args):
+            given.append(each)
+            if each == "--best" and not (at + 1 < len(args) and args[at + 1].lstrip("-").isdecimal()):
+                given.append(CANDIDATES)
+        return super().parse_args(ctx, given)
+
+
 def translate(
     context: typer.Context,
     text: Annotated[
@@ -50,7 +66,7 @@ def translate(
     best: Annotated[
         int,
         _option(
-            "--best", metavar="N", help="Choose among N candidates a sentence: better and slower (8)."
+            "--best", metavar="[N]", help="Choose among N candidates a sentence (8): better, slower."
         ),
     ] = 1,
     glossary: Annotated[

@@ -132,19 +132,14 @@ def estimate(
     as_json: bool,
 ) -> None:
     """Say what a run would do. A few segments are translated, to tell the tokens and the time."""
-    remembered = [memory.find(unit) is not None for unit in found]
-    new = {
-        memory.key(unit): unit for unit, is_there in zip(found, remembered, strict=True) if not is_there
-    }
-    missing = list(new.values())
+    new = [unit for unit in found if memory.find(unit) is None]
+    missing = list({memory.key(unit): unit for unit in new}.values())
     tokens, seconds = 0.0, 0.0
     if missing:
         sample = missing[:: max(1, len(missing) // SAMPLE)][:SAMPLE]
         started = time.monotonic()
         results = [result for _, result in translated(sample)]
-        share = sum(units(unit.text) for unit in missing) / max(
-            1, sum(units(unit.text) for unit in sample)
-        )
+        share = _work(missing) / max(1, _work(sample))
         seconds = (time.monotonic() - started) * share
         tokens = share * sum(result.tokens for result in results if isinstance(result, Translation))
     members = {
