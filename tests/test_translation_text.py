@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from gptcli.languages import find_language
 from gptcli.tasks.chrf import chrf, consensus, corpus_chrf
 from gptcli.tasks.constrained import carrying
-from gptcli.tasks.translation_checks import Fault, findings, is_looping, number_faults, wrong_language
+from gptcli.tasks.translation_checks import (
+    Fault,
+    findings,
+    invented_numbers,
+    is_looping,
+    number_faults,
+    wrong_language,
+)
 from gptcli.tasks.translation_text import (
     Protected,
     joined,
@@ -118,6 +125,20 @@ def test_a_translation_far_too_long() -> None:
 )
 def test_numbers_are_counted_back(source: str, translation: str, is_fine: bool) -> None:
     assert (number_faults(source, translation) == "") is is_fine
+
+
+@pytest.mark.parametrize(
+    ("source", "translation", "invented"),
+    [
+        ("The number is %(min)s.", "Le nombre est 1000.", "1000"),
+        ("It costs 2.50.", "Cela coûte 2,50.", ""),
+        ("There are fifteen of us.", "Nous sommes 15.", ""),
+        ("我们有二十个人。", "There are 20 of us.", ""),
+        ("See page 4.", "Voir page 5.", ""),
+    ],
+)
+def test_numbers_are_not_invented(source: str, translation: str, invented: str) -> None:
+    assert invented_numbers(source, translation) == invented
 
 
 def test_a_refrain_is_no_loop_where_the_source_has_it() -> None:

@@ -21,6 +21,7 @@ class Fault(StrEnum):
     EMPTY = "no translation"
     PLACEHOLDERS = "placeholders"
     NUMBERS = "numbers"
+    INVENTED = "numbers that the source lacks"
     LOOP = "repeats itself"
     LANGUAGE = "wrong language"
     LONG = "far longer than the source"
@@ -31,7 +32,7 @@ class Fault(StrEnum):
 
 
 # Better a translation that is doubtful so than none.
-TOLERABLE = frozenset({Fault.SHORT, Fault.TERMS})
+TOLERABLE = frozenset({Fault.SHORT, Fault.TERMS, Fault.INVENTED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,13 @@ COPY_LEAST = 12  # letters: shorter ones may be names
 _WIDE = re.compile(r"[\u1100-\u11ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]")
 _WIDE_UNITS = 3  # letters of other scripts that say as much as one such character
 _NUMBER = re.compile(r"\d+(?:[.,'’\u00a0\u202f\u066b\u066c ]\d{3}(?!\d))*(?:[.,\u066b]\d+)?")
+# Numbers in words, of which a translation may make digits.
+_NUMERAL = re.compile(
+    r"[一二三四五六七八九十百千万亿]|\b(?:\w*teen|ten|eleven|twelve|(?:twen|thir|for|fif|six|seven|eigh|nine)ty"
+    r"|\w*hundred|\w*tausend|\w*hundert|\w+zig|\w+zehn|zwölf|elf|\w+ante|vingt|cent|mil\w*|thousand|\w*illion\w*"
+    r"|onze|douze|\w+enta|veinte|cien\w*|noon|midnight|dozen|decade)\b",
+    re.IGNORECASE,
+)
 _WORD = re.compile(rf"{_WIDE.pattern}|[^\W\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
 _LABEL = re.compile(
     r"(?:translation|traduction|übersetzung|traducción|翻译|译文|output|answer)\s*[:：]", re.I
@@ -85,6 +93,8 @@ def findings(
         found.append(Finding(Fault.SHORT))
     if numbers := number_faults(source, translation):
         found.append(Finding(Fault.NUMBERS, numbers))
+    if invented := invented_numbers(source, translation):
+        found.append(Finding(Fault.INVENTED, invented))
     if leftover := _leftover(source, translation, source_language, target):
         found.append(Finding(Fault.LEFTOVER, leftover))
     if is_copy(source, translation) and source_language.primary != target.primary:
@@ -156,6 +166,15 @@ def number_faults(source: str, translation: str) -> str:
             {number: n for number, n in missing.items() if digits.count(number) < wanted[number]}
         )
     return "missing " + " ".join(missing.elements()) if missing else ""
+
+
+def invented_numbers(source: str, translation: str) -> str:
+    """Return numbers of two digits or more that only a translation has, unless they may be from words."""
+    if _NUMERAL.search(source):
+        return ""
+    digits = "".join(numbers_in(source))
+    new = Counter(numbers_in(translation)) - Counter(numbers_in(source))
+    return " ".join(number for number in new if len(number) > 1 and number not in digits)
 
 
 def _leftover(source: str, translation: str, source_language: Language, target: Language) -> str:
