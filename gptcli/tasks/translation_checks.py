@@ -169,7 +169,7 @@ def number_faults(source: str, translation: str) -> str:
 
 
 def invented_numbers(source: str, translation: str) -> str:
-    """Return numbers of two digits or more that only a translation has, unless they may be from words."""
+    """Return numbers of two digits or more that only a translation has, unless words may say it."""
     if _NUMERAL.search(source):
         return ""
     digits = "".join(numbers_in(source))
