@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gptcli.languages import find_language
@@ -162,6 +162,7 @@ def test_chrf_of_texts() -> None:
     assert corpus_chrf(["a b", "c"], ["a b", "d"]) < 100
 
 
+@settings(deadline=None)  # the first import of sacrebleu takes its time
 @given(st.lists(st.text("abc ", max_size=12), min_size=1, max_size=6))
 def test_chrf_is_that_of_sacrebleu(texts: list[str]) -> None:
     sacrebleu = pytest.importorskip("sacrebleu.metrics.chrf")
