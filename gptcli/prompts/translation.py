@@ -71,7 +71,7 @@ def bare(asked: TranslationPrompt) -> Filled:
 
 def _few_shot(asked: TranslationPrompt, count: int) -> Filled:
     source, target = asked.source.plain_name, asked.target.plain_name
-    pairs = [*_examples(asked)[:count], *asked.terms]
+    pairs = [*examples(asked.source, asked.target)[:count], *asked.terms]
     blocks = [f"{source}: {text}\n{target}: {translation}" for text, translation in pairs]
     if asked.context:
         blocks.append(f"Context: {asked.context}")
@@ -99,7 +99,7 @@ def turns(asked: TranslationPrompt) -> Filled:
     if asked.context:
         system += f" The last message stands in this context: {asked.context}"
     messages = [Message("system", system)]
-    for text, translation in (*_examples(asked)[:3], *asked.terms):
+    for text, translation in (*examples(asked.source, asked.target)[:3], *asked.terms):
         messages += [Message("user", text), Message("assistant", translation)]
     return Filled(Conversation((*messages, Message("user", asked.text))))
 
@@ -174,11 +174,11 @@ def _conversation(text: str) -> Conversation:
     return Conversation((Message("user", text),))
 
 
-def _examples(asked: TranslationPrompt) -> Sequence[tuple[str, str]]:
+def examples(source: Language, target: Language) -> Sequence[tuple[str, str]]:
     """Return sentences in both languages; none where one of them has none."""
     sentences = _sentences()
-    source, target = sentences.get(_key(asked.source)), sentences.get(_key(asked.target))
-    return tuple(zip(source, target, strict=True)) if source and target else ()
+    before, after = sentences.get(_key(source)), sentences.get(_key(target))
+    return tuple(zip(before, after, strict=True)) if before and after else ()
 
 
 def _key(language: Language) -> str:

@@ -77,6 +77,11 @@ def repeated_share(text: str, length: int = NGRAM) -> float:
     return 1 - len(set(ngrams)) / len(ngrams) if ngrams else 0.0
 
 
+def word_ngrams(text: str) -> set[tuple[str, ...]]:
+    """Return a text's n-grams: of words, longer ones of Chinese or Japanese characters."""
+    return set(_ngrams(_words(text), _ngram_length(text)))
+
+
 def _is_circular(words: tuple[str, ...]) -> bool:
     trigrams = _ngrams(words, 3)
     return len(trigrams) > 8 and len(set(trigrams)) / len(trigrams) < LEAST_DISTINCT

@@ -12,7 +12,7 @@ from enum import StrEnum
 from gptcli.languages import Language
 from gptcli.tasks.detect import UNKNOWN, detect
 from gptcli.tasks.remarks import is_remark
-from gptcli.tasks.repetition import repeated_share
+from gptcli.tasks.repetition import repeated_share, word_ngrams
 
 
 class Fault(StrEnum):
@@ -56,6 +56,7 @@ LONG_RATIO, SHORT_RATIO = 3.0, 0.3  # of the source's length, in units
 LONG_LEAST, SHORT_LEAST = 40, 40  # units: shorter texts vary more
 LANGUAGE_LEAST = 24  # letters that it takes to be sure of a wrong language
 LANGUAGE_PROBABILITY, TARGET_PROBABILITY = 0.7, 0.15
+MOST_COMMON = 0.5  # of the n-grams of a translation may be those of one example in the prompt
 COPY_LEAST = 12  # letters: shorter ones may be names
 
 _WIDE = re.compile(r"[\u1100-\u11ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]")
@@ -187,6 +188,20 @@ def _leftover(source: str, translation: str, source_language: Language, target: 
     if is_remark(translation) and not is_remark(source):
         return "a remark"
     return ""
+
+
+def is_from_examples(source: str, translation: str, examples: Iterable[tuple[str, str]]) -> bool:
+    """Tell whether a translation is one of the prompt's examples, while the source is none."""
+    return any(
+        _common(translation, after) > MOST_COMMON >= _common(source, before)
+        for before, after in examples
+    )
+
+
+def _common(text: str, other: str) -> float:
+    """Return the share of a text's word n-grams that another text has: 0 for a text of few words."""
+    mine, theirs = word_ngrams(text), word_ngrams(other)
+    return len(mine & theirs) / len(mine) if mine else 0.0
 
 
 def is_copy(source: str, translation: str) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 from gptcli.engine.api import Completion, Generate
 from gptcli.errors import ContextOverflowError, GptcliError
 from gptcli.languages import Language
-from gptcli.prompts.translation import Form, TranslationPrompt
+from gptcli.prompts.translation import Form, TranslationPrompt, examples
 from gptcli.sampling import OutputConstraint, SamplingParams
 from gptcli.tasks.chrf import consensus
 from gptcli.tasks.constrained import carrying
@@ -26,6 +26,7 @@ from gptcli.tasks.translation_checks import (
     Fault,
     Finding,
     findings,
+    is_from_examples,
     missing_terms,
     number_spans,
     units,
@@ -208,6 +209,8 @@ class Sentence:
         # What is protected is no language, and its digits are not numbers.
         bare, translated = text_of(_plain(self.parts)), _without(self.parts, text)
         found += findings(bare, translated, settings.source, settings.target, was_cut=was_cut)
+        if is_from_examples(bare, translated, examples(settings.source, settings.target)):
+            found.append(Finding(Fault.LEFTOVER, "a sentence of the prompt"))
         missing = missing_terms(self.terms, text)
         found += [Finding(Fault.TERMS, f"{term} = {wanted}") for term, wanted in missing]
         return found
