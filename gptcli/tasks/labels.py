@@ -1,0 +1,179 @@
+"""Labels for texts, from log-probabilities: what a model would say next, never what it says."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Generic, TypeVar
+
+from gptcli.engine.api import Engine, Request, Score, Scored
+from gptcli.errors import GptcliError
+from gptcli.prompts.labels import LabelForm, log_softmax
+from gptcli.tasks.calibration import Calibration
+from gptcli.tasks.ordered import Result, run_ordered
+from gptcli.tasks.passages import windows
+
+T = TypeVar("T")
+
+WINDOW_BYTES = 2400  # of a long text at a time: some 500 tokens of English
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelTask:
+    """What is asked of every text. With `is_multi` labels are independent: none or several may be right."""
+
+    labels: tuple[str, ...]
+    forms: tuple[LabelForm, ...]
+    calibration: Calibration
+    is_multi: bool = False
+    window_bytes: int = WINDOW_BYTES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classification:
+    """A text's label, its probability, and those of all labels, in their order.
+
+    The scores sum to 1 unless labels are independent of each other. A blank text has no label (None)
+    and no scores. `log_odds` is the evidence for each label, in nats; `windows` in how many parts the
+    text was read, `tokens` how many of them were evaluated.
+    """
+
+    text: str
+    label: str | None
+    score: float | None
+    scores: Mapping[str, float]
+    log_odds: tuple[float, ...] = ()
+    windows: int = 1
+    tokens: int = 0
+
+
+class Classifier:
+    """Labels texts on an engine. A result depends on its text alone, not on what stands beside it."""
+
+    def __init__(self, engine: Engine, task: LabelTask) -> None:
+        self._engine = engine
+        self.task = task
+
+    def classify(
+        self, items: Iterable[T], text_of: Callable[[T], str]
+    ) -> Generator[tuple[T, Classification | GptcliError], None, None]:
+        """Yield each item with its classification or its error, in order, as soon as it is there.
+
+        `text_of` gives an item's text; a GptcliError that it raises is the item's result. Items are
+        read as the engine has room for them. Raises as `run_ordered`. Closing the generator cancels.
+        """
+        results = run_ordered(self._engine, self._units(items, text_of), _request)
+        with contextlib.closing(results):
+            scored: list[_Unit[T]] = []
+            problem: GptcliError | None = None
+            for unit, result in results:
+                if isinstance(result, GptcliError):
+                    problem = problem or result
+                elif isinstance(result, Scored):
+                    unit.take(result)
+                scored.append(unit)
+                if unit.is_last:
+                    yield unit.item, problem or self._combined(scored)
+                    scored, problem = [], None
+
+    def _units(self, items: Iterable[T], text_of: Callable[[T], str]) -> Iterator[_Unit[T]]:
+        numbers = count()
+        for item in items:
+            try:
+                text = text_of(item)
+            except GptcliError as error:
+                yield _Unit(item=item, text="", problem=error)
+                continue
+            parts = windows(text, self.task.window_bytes)
+            asked = [(part.text, form) for part in parts for form in self.task.forms]
+            if not asked:
+                yield _Unit(item=item, text=text)
+            for n, (part, form) in enumerate(asked, 1):
+                yield _Unit(
+                    item=item,
+                    text=text,
+                    part=part,
+                    form=form,
+                    number=next(numbers),
+                    is_last=n == len(asked),
+                )
+
+    def _combined(self, units: Sequence[_Unit[T]]) -> Classification:
+        text = units[0].text
+        if units[0].form is None:
+            return Classification(text=text, label=None, score=None, scores={})
+        forms = len(self.task.forms)
+        parts = [units[at : at + forms] for at in range(0, len(units), forms)]
+        log_odds = [self.task.calibration.log_odds([unit.scores for unit in part]) for part in parts]
+        sizes = [len(part[0].part) for part in parts]
+        return classification(
+            text,
+            self.task,
+            weighted_mean(log_odds, sizes),
+            windows=len(parts),
+            tokens=sum(unit.tokens for unit in units),
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class _Unit(Generic[T]):
+    """One request: a window of a text in one form. Without a form: nothing to ask about."""
+
+    item: T
+    text: str
+    part: str = ""
+    form: LabelForm | None = None
+    number: int = 0
+    is_last: bool = True
+    problem: GptcliError | None = None
+    scores: tuple[float, ...] = field(default=())
+    tokens: int = 0
+
+    def take(self, result: Scored) -> None:
+        if self.form is not None:
+            self.scores = self.form.scores(result.logprobs)
+            self.tokens = result.usage.prompt_tokens - result.usage.cached_tokens
+
+
+_NOTHING = Scored(id=0, logprobs=(), token_counts=())
+
+
+def _request(unit: _Unit[T]) -> Request | Result:
+    if unit.problem is not None:
+        return unit.problem
+    if unit.form is None:
+        return _NOTHING
+    return Score(
+        prefix=unit.form.prompt(unit.part), continuations=unit.form.continuations, id=unit.number
+    )
+
+
+def classification(
+    text: str, task: LabelTask, log_odds: Sequence[float], *, windows: int = 1, tokens: int = 0
+) -> Classification:
+    """Return the verdict that the evidence for each label amounts to."""
+    if task.is_multi:
+        probabilities = [1 / (1 + math.exp(-max(-700.0, each))) for each in log_odds]
+    else:
+        probabilities = [math.exp(each) for each in log_softmax(log_odds)]
+    best = max(range(len(probabilities)), key=probabilities.__getitem__)
+    return Classification(
+        text=text,
+        label=task.labels[best],
+        score=probabilities[best],
+        scores=dict(zip(task.labels, probabilities, strict=True)),
+        log_odds=tuple(log_odds),
+        windows=windows,
+        tokens=tokens,
+    )
+
+
+def weighted_mean(rows: Sequence[Sequence[float]], weights: Sequence[float]) -> list[float]:
+    whole = sum(weights)
+    return [
+        sum(weight * value for weight, value in zip(weights, column, strict=True)) / whole
+        for column in zip(*rows, strict=True)
+    ]
