@@ -98,6 +98,11 @@ def chat_history_file() -> Path:
     return state_dir() / "chat_history"
 
 
+def calibrations_dir() -> Path:
+    """Return the directory of what was measured to read models' labels rightly."""
+    return cache_dir() / "calibrations"
+
+
 def crash_memory_file() -> Path:
     """Return the file that says which builds of llama.cpp crash on which CPUs."""
     return state_dir() / "crashes.json"

@@ -12,7 +12,18 @@ import typer
 import typer.core
 
 from gptcli import __version__, paths
-from gptcli.cli import bench, cache, chat, config, doctor, generate, memory, translate
+from gptcli.cli import (
+    bench,
+    cache,
+    chat,
+    classify,
+    config,
+    doctor,
+    generate,
+    memory,
+    sentiment,
+    translate,
+)
 from gptcli.cli import map as map_module
 from gptcli.cli.logs import app as logs
 from gptcli.cli.models import app as models
@@ -47,6 +58,8 @@ app.command(name="chat")(chat.chat)
 app.command(name="map")(map_module.map_command)
 app.command(name="translate", cls=translate.TranslateCommand)(translate.translate)
 app.command(name="detect")(translate.detect)
+app.command(name="sentiment")(sentiment.sentiment)
+app.command(name="classify")(classify.classify)
 app.command(name="bench")(bench.bench)
 app.command(name="doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")

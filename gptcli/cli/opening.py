@@ -19,12 +19,16 @@ from gptcli.output.progress import Progress
 
 
 @contextmanager
-def opened_engine(params: dict[str, Any], output: Output) -> Generator[Engine, None, None]:
+def opened_engine(
+    params: dict[str, Any], output: Output, *, task: str = "generate"
+) -> Generator[Engine, None, None]:
     """Yield the engine for a command's options; its model loads while the caller goes on.
+
+    Where no model is named, it is the one that models.toml has for the task.
 
     Raises what `resolve_model` raises, and ModelError for a file whose header is wrong.
     """
-    with opened_model(find_model(params["model"], output), params, output) as engine:
+    with opened_model(find_model(params["model"], output, task=task), params, output) as engine:
         yield engine
 
 

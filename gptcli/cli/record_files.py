@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import RawIOBase
@@ -13,7 +13,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from gptcli.documents.records import Record, RecordReader
+from gptcli.documents.records import TEXT_FIELD, Record, RecordFormat, RecordReader
 from gptcli.errors import StorageError, UsageError
 from gptcli.output.console import Output
 from gptcli.output.records import ERROR_FIELD, RecordWriter, WriteFormat, record_writer
@@ -27,6 +27,7 @@ SAME_FORMAT: dict[str, WriteFormat] = {
     "csv": "csv",
     "tsv": "tsv",
 }
+NO_FILE = (-1, -1)
 ENDINGS: dict[str, WriteFormat] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -37,11 +38,25 @@ ENDINGS: dict[str, WriteFormat] = {
 }
 
 
+class ArgumentReader:
+    """Texts given as arguments, as records."""
+
+    format: RecordFormat = "lines"
+    columns: tuple[str, ...] | None = (TEXT_FIELD,)
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = texts
+
+    def __iter__(self) -> Iterator[Record]:
+        for number, text in enumerate(self._texts, 1):
+            yield Record(number, number, 0, {TEXT_FIELD: text})
+
+
 @dataclass(slots=True)
 class Source:
     """An input. `size_bytes`: of a regular file; `is_empty`: it is known to have no record left."""
 
-    reader: RecordReader
+    reader: RecordReader | ArgumentReader
     records: Iterator[Record]
     file_id: tuple[int, int]
     size_bytes: int | None
@@ -67,6 +82,12 @@ def opened_source(params: Params) -> Generator[Source, None, None]:
     if params["limit"] is not None and params["limit"] < 0:
         raise UsageError(f"--limit must be 0 or more, not {params['limit']}")
     name = params["input"] or "-"
+    if texts := params.get("texts"):
+        if params["input"]:
+            raise UsageError("texts as arguments and --input exclude each other")
+        arguments = ArgumentReader(texts)
+        yield Source(arguments, islice(arguments, params["limit"]), NO_FILE, None)
+        return
     with _opened_input(name) as stream:
         status = os.fstat(stream.fileno())
         is_file = stat.S_ISREG(status.st_mode)
@@ -113,12 +134,12 @@ class Target:
 class StdoutTarget(Target):
     """Records on stdout."""
 
-    def __init__(self, writer: RecordWriter, output: Output) -> None:
+    def __init__(self, writer: RecordWriter, output: Output, *, is_styled: bool = False) -> None:
         super().__init__(writer)
-        self._output = output
+        self._write = output.write_styled if is_styled else output.write
 
     def write(self, text: str) -> None:
-        self._output.write(text)
+        self._write(text)
 
 
 class FileTarget(Target):
@@ -159,22 +180,36 @@ class FileTarget(Target):
 
 @contextmanager
 def opened_target(
-    params: Params, source: Source, added: tuple[str, ...], output: Output
+    params: Params,
+    source: Source,
+    added: tuple[str, ...],
+    output: Output,
+    *,
+    table: RecordWriter | None = None,
+    plain: RecordWriter | None = None,
 ) -> Generator[Target, None, None]:
     """Yield the output that `--output`, `--format`, `--resume` and `--overwrite` say.
 
-    `added` names the fields that results have. With --resume the records of an earlier run are taken
-    from the source. Raises UsageError, and then no file is changed.
+    `added` names the fields that results have. A `table` is written to a terminal, unless something
+    else is asked for; `plain` is the writer of plain lines, if it is not the usual one. With --resume
+    the records of an earlier run are taken from the source. Raises UsageError, and then no file is
+    changed.
     """
     _check_columns(source, added)
-    writer = record_writer(_format(params, source), added, source.reader.columns)
     name = params["output"] or "-"
+    is_table = table is not None and _wants_table(params, output)
+    if is_table and table is not None:
+        writer = table
+    else:
+        format = _format(params, source)
+        is_plain = format == "plain" and plain is not None
+        writer = plain if is_plain and plain else record_writer(format, added, source.reader.columns)
     if name == "-":
         for option in ("resume", "overwrite"):
             if params[option]:
                 raise UsageError(f"--{option} needs an output file", hint="-o FILE")
         _check_apart(os.fstat(sys.stdout.fileno()), source)
-        yield StdoutTarget(writer, output)
+        yield StdoutTarget(writer, output, is_styled=is_table)
         return
     path = Path(name)
     kept = _checked_output(path, params, source, writer)
@@ -186,6 +221,15 @@ def opened_target(
         yield target
     finally:
         target.close()
+
+
+def _wants_table(params: Params, output: Output) -> bool:
+    if params["format"] == "table":
+        if params["output"] or params["json"] or params["jsonl"]:
+            raise UsageError("a table goes to the terminal", hint="--format csv")
+        return True
+    is_asked = params["format"] != "auto" or params["json"] or params["jsonl"] or params["output"]
+    return output.stdout_is_tty and not is_asked
 
 
 def _check_columns(source: Source, added: tuple[str, ...]) -> None:

@@ -24,7 +24,7 @@ class Bar:
 def print_bars(output: Output, bars: Sequence[Bar]) -> None:
     """Print a bar a line. The longest takes what labels and values leave of the line."""
     width = min(WIDTH, output.width) if output.stdout_is_tty else WIDTH
-    for line in bar_lines(bars, width, blocks=output.stdout_is_tty and _has_blocks(output)):
+    for line in bar_lines(bars, width, blocks=output.stdout_is_tty and has_blocks(output)):
         output.write(line + "\n")
 
 
@@ -35,19 +35,21 @@ def bar_lines(bars: Sequence[Bar], width: int, *, blocks: bool) -> list[str]:
     cells = max(LEAST_BAR, width - labels - texts - 2)
     most = max((bar.value for bar in bars), default=0) or 1
     return [
-        f"{bar.label:>{labels}} {_bar(bar.value / most * cells, blocks=blocks)} {bar.text}"
+        f"{bar.label:>{labels}} {bar_text(bar.value / most * cells, blocks=blocks)} {bar.text}"
         for bar in bars
     ]
 
 
-def _bar(cells: float, *, blocks: bool) -> str:
+def bar_text(cells: float, *, blocks: bool) -> str:
+    """Return a bar of so many columns, at least a part of one."""
     if not blocks:
         return "#" * max(1, round(cells))
     whole, eighths = divmod(max(1, round(cells * 8)), 8)
     return EIGHTHS[-1] * whole + (EIGHTHS[eighths] if eighths else "")
 
 
-def _has_blocks(output: Output) -> bool:
+def has_blocks(output: Output) -> bool:
+    """Tell whether stdout's encoding has the blocks."""
     try:
         EIGHTHS.encode(output.stdout.encoding or "utf-8")
     except UnicodeEncodeError:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import math
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from gptcli.engine.api import TokenLogprob
 from gptcli.output.console import Output, visible
+from gptcli.output.widths import columns_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -129,21 +129,13 @@ def _print_plain(
     output: Output, columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]
 ) -> None:
     table = [[re.sub(r"[\t\r\n]+", " ", cell) for cell in row] for row in (columns, *rows)]
-    widths = [max(map(_cells, column)) for column in zip(*table, strict=True)]
+    widths = [max(map(columns_of, column)) for column in zip(*table, strict=True)]
     for row in table:
         cells = []
         for cell, width, is_right in zip(row, widths, right, strict=True):
-            padding = " " * (width - _cells(cell))
+            padding = " " * (width - columns_of(cell))
             cells.append(padding + cell if is_right else cell + padding)
         output.write(GAP.join(cells).rstrip() + "\n")
-
-
-def _cells(text: str) -> int:
-    """Return the columns that text takes on a terminal, nearly: rich knows better, but loads slowly."""
-    return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
-        for char in text
-    )
 
 
 def _is_numeric(cells: Iterable[object]) -> bool:

@@ -62,12 +62,12 @@ class InlinePrompt:
             self._key(name, fields)
 
     def is_blank(self, fields: Fields, /) -> bool:
-        return not any(_text(fields[self._key(name, fields)]).strip() for name in self._names())
+        return not any(field_text(fields[self._key(name, fields)]).strip() for name in self._names())
 
     def parts(self, fields: Fields, _as_chat: bool, /) -> PromptParts:
         def value_of(name: str) -> str:
             key = self._key(name, fields)
-            value = _text(fields[key])
+            value = field_text(fields[key])
             return upper_first(value) if name[0].isupper() and key != name else value
 
         return PromptParts(
@@ -88,7 +88,7 @@ class InlinePrompt:
         key = self.text_field if lower == MATERIAL else lower
         if key in fields:
             return key
-        raise _no_field(key if lower == MATERIAL else name, fields)
+        raise no_field(key if lower == MATERIAL else name, fields)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +111,7 @@ class LibraryPrompt:
         for param in self.template.params:
             key = self._key(param.name)
             if param.is_required and param.name not in self.values and key not in fields:
-                raise _no_field(key, fields)
+                raise no_field(key, fields)
 
     def is_blank(self, fields: Fields, /) -> bool:
         self.check(fields)
@@ -131,7 +131,7 @@ class LibraryPrompt:
     def _values(self, fields: Fields) -> dict[str, str]:
         keys = {param.name: self._key(param.name) for param in self.template.params}
         return {
-            name: _text(fields[key])
+            name: field_text(fields[key])
             for name, key in keys.items()
             if key in fields and name not in self.values
         }
@@ -140,13 +140,15 @@ class LibraryPrompt:
         return self.text_field if name == MATERIAL else name
 
 
-def _text(value: object) -> str:
+def field_text(value: object) -> str:
+    """Return a field's value as text: text as it is, nothing for None, else JSON."""
     if isinstance(value, str):
         return value
     return "" if value is None else json.dumps(value, ensure_ascii=False)
 
 
-def _no_field(name: str, fields: Collection[str]) -> UsageError:
+def no_field(name: str, fields: Collection[str]) -> UsageError:
+    """Return the error that says which fields there are instead."""
     known = ", ".join(f'"{field}"' for field in islice(fields, FIELDS_SHOWN))
     known += " …" if len(fields) > FIELDS_SHOWN else ""
     fact = f"the fields are {known}" if known else "the record has none"

@@ -114,10 +114,10 @@ def parse_labels(texts: Sequence[str]) -> tuple[Label, ...]:
 
     Raises UsageError for an empty or a repeated name, and for no label at all.
     """
-    labels = []
+    labels: list[Label] = []
     for text in texts:
         name, _, description = (part.strip() for part in text.partition("="))
-        if not any(char.isalnum() for char in name) and not name.isprintable() or not name:
+        if not name or not name.isprintable():
             raise UsageError(f"a label needs a name: {text!r} has none")
         if any(label.name == name for label in labels):
             raise UsageError(f'the label "{name}" is there twice')

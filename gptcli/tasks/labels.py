@@ -23,7 +23,7 @@ WINDOW_BYTES = 2400  # of a long text at a time: some 500 tokens of English
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelTask:
-    """What is asked of every text. With `is_multi` labels are independent: none or several may be right."""
+    """What is asked of every text. With `is_multi` none or several labels may be right."""
 
     labels: tuple[str, ...]
     forms: tuple[LabelForm, ...]

@@ -1,0 +1,246 @@
+"""What `gptcli sentiment` and `gptcli classify` do with their options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from gptcli.cli.batch import Batch
+from gptcli.cli.opening import opened_engine
+from gptcli.cli.options import engine_settings, make_output
+from gptcli.cli.record_files import Source, opened_source, opened_target
+from gptcli.documents.records import TEXT_FIELD, Record
+from gptcli.engine.api import Engine, ModelInfo
+from gptcli.errors import GptcliError, NoAnswerError, UsageError
+from gptcli.output.console import Output
+from gptcli.output.label_table import DOUBTFUL_FIELD, LabelTable, PlainLabels
+from gptcli.output.progress import Progress
+from gptcli.prompts.fields import field_text, no_field
+from gptcli.prompts.labels import parse_labels
+from gptcli.store.calibrations import find_choice, keep_choice
+from gptcli.tasks.explain import Explained, View, explain
+from gptcli.tasks.label_setup import Question, label_question, measure, sentiment_question
+from gptcli.tasks.labels import Classification, Classifier
+
+Params = dict[str, Any]
+
+MOST_LABELS = 1000
+DIGITS = 6  # of scores and weights in records
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a record is to say of its text."""
+
+    names: tuple[str, str, str]  # of the fields with the label, its score, all scores
+    text_field: str
+    views: tuple[View, ...] = ()
+    least: float | None = None
+    top: int | None = None
+
+    @property
+    def added(self) -> tuple[str, ...]:
+        """The names of all fields that are added."""
+        doubtful = (DOUBTFUL_FIELD,) if self.least is not None else ()
+        return (*self.names, *doubtful, *self.views)
+
+    def fields(self, found: Explained) -> dict[str, Any]:
+        """Return the fields that are added to a record."""
+        result = found.classification
+        scores = {name: round(value, DIGITS) for name, value in result.scores.items()}
+        if self.top is not None:
+            best = sorted(scores, key=scores.__getitem__, reverse=True)[: self.top]
+            scores = {name: scores[name] for name in best}
+        score = None if result.score is None else round(result.score, DIGITS)
+        added: dict[str, Any] = dict(zip(self.names, (result.label, score, scores), strict=True))
+        if self.least is not None:
+            added[DOUBTFUL_FIELD] = self.is_doubtful(result)
+        if "words" in self.views:
+            added["words"] = [
+                _place(each.passage) | {"weight": round(each.weight, DIGITS)} for each in found.weights
+            ]
+        if "sentences" in self.views:
+            added["sentences"] = [
+                _place(each.passage)
+                | {"label": each.classification.label, "score": _rounded(each.classification.score)}
+                for each in found.parts
+            ]
+        return added
+
+    def is_doubtful(self, result: Classification) -> bool:
+        return self.least is not None and (result.score is None or result.score < self.least)
+
+
+def run_sentiment(params: Params) -> None:
+    """Run the command. What can be refused without a model is refused before one is loaded."""
+    neutral = params["neutral"]
+    names = sentiment_question(with_neutral=neutral, is_chat=False).labels
+    _run(
+        params,
+        names,
+        lambda model: sentiment_question(with_neutral=neutral, is_chat=model.is_chat),
+        task="sentiment",
+    )
+
+
+def run_classify(params: Params) -> None:
+    """Run the command. What can be refused without a model is refused before one is loaded."""
+    if params["labels"] is None:
+        raise UsageError("there are no labels", hint="--labels a,b,c")
+    labels = parse_labels(params["labels"].split(","))
+    is_multi = params["multi_label"]
+    if len(labels) < 2 and not is_multi:
+        raise UsageError(
+            "with one label there is nothing to choose", hint="--labels a,b, or --multi-label"
+        )
+    if len(labels) > MOST_LABELS:
+        raise UsageError(f"{len(labels):,} labels are more than {MOST_LABELS:,}")
+    question = label_question(labels, is_multi=is_multi)
+    _run(params, question.labels, lambda _: question, task="classify")
+
+
+def _run(
+    params: Params, labels: tuple[str, ...], ask: Callable[[ModelInfo], Question], *, task: str
+) -> None:
+    output = make_output(params)
+    engine_settings(params, path="", name="")
+    with opened_source(params) as source:
+        wanted = _wanted(params, source)
+        table = LabelTable(
+            output=output,
+            labels=labels,
+            text_field=wanted.text_field,
+            names=wanted.names,
+            least=wanted.least,
+            shows_all=wanted.top is not None,
+        )
+        added = wanted.added
+        with opened_target(
+            params, source, added, output, table=table, plain=PlainLabels(added)
+        ) as target:
+            batch = Batch(source, target, output, label=task)
+            if source.is_empty:
+                with batch.running():
+                    return
+            with opened_engine(params, output, task=task) as engine:
+                for note in engine.model.notes:
+                    output.note(note)
+                classifier = _classifier(engine, ask(engine.model), params, output)
+                single = _Single()
+                with batch.running():
+                    _write_labels(classifier, source.records, wanted, batch, single)
+                single.check(wanted)
+
+
+def _wanted(params: Params, source: Source) -> Wanted:
+    least, top = params["min_confidence"], params.get("top")
+    if least is not None and not 0 <= least <= 1:
+        raise UsageError(f"--min-confidence must be between 0 and 1, not {least:g}")
+    if top is not None and top < 1:
+        raise UsageError(f"--top must be 1 or more, not {top}")
+    name = params["output_field"]
+    names = (name, f"{name}_score", f"{name}_scores") if name else ("label", "score", "scores")
+    views: list[View] = []
+    if params["explain"]:
+        views.append("words")
+    if params["sentences"]:
+        views.append("sentences")
+    return Wanted(
+        names=names,
+        text_field=_text_field(params, source),
+        views=tuple(views),
+        least=least,
+        top=top,
+    )
+
+
+def _text_field(params: Params, source: Source) -> str:
+    """Return the field that has the texts. Raises UsageError where the columns have it not."""
+    name: str = params["field"] or TEXT_FIELD
+    columns = source.reader.columns
+    if columns is None or name in columns:
+        return name
+    if params["field"] is None and len(columns) == 1:
+        return columns[0]
+    raise no_field(name, columns)
+
+
+def _classifier(engine: Engine, question: Question, params: Params, output: Output) -> Classifier:
+    """Return the classifier for a model. What is not known of it yet is measured, and kept."""
+    if not params["calibration"]:
+        return Classifier(engine, question.task(None))
+    model, digest = _fingerprint(engine.model), question.digest
+    choice = find_choice(model, digest, len(question.labels))
+    if choice is None:
+        with Progress(output, "measuring the model, once") as progress:
+            choice = measure(engine, question, progress.update)
+        if not params["no_log"]:
+            keep_choice(model, digest, choice)
+    output.note(f"form {choice.form}, calibration {choice.calibration}")
+    return Classifier(engine, question.task(choice))
+
+
+def _fingerprint(model: ModelInfo) -> str:
+    from gptcli.engine.prompt_cache import model_fingerprint
+
+    try:
+        return model_fingerprint(Path(model.path))
+    except OSError:  # not a file
+        return model.name.replace("/", "-")
+
+
+class _Single:
+    """Remembers the result of a single text."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.result: Classification | None = None
+
+    def add(self, result: Classification) -> None:
+        self.count += 1
+        self.result = result
+
+    def check(self, wanted: Wanted) -> None:
+        """Raise NoAnswerError if it is the only one, and doubtful."""
+        if self.count == 1 and self.result is not None and wanted.is_doubtful(self.result):
+            score = self.result.score
+            raise NoAnswerError(
+                "the text is blank"
+                if score is None
+                else f'"{self.result.label}" has a probability of {score:.1%}, below {wanted.least:.1%}'
+            )
+
+
+def _write_labels(
+    classifier: Classifier,
+    records: Iterable[Record],
+    wanted: Wanted,
+    batch: Batch,
+    single: _Single,
+) -> None:
+    results = explain(classifier, records, partial(_text_of, wanted.text_field), wanted.views)
+    for record, found in results:
+        if isinstance(found, GptcliError):
+            batch.write_failed(record, found)
+        else:
+            single.add(found.classification)
+            batch.write(record, wanted.fields(found), tokens=found.classification.tokens)
+
+
+def _text_of(name: str, record: Record) -> str:
+    if record.error is not None:
+        raise record.error
+    if name not in record.fields:
+        raise no_field(name, record.fields)
+    return field_text(record.fields[name])
+
+
+def _place(passage: Any) -> dict[str, Any]:
+    return {"start": passage.start, "end": passage.end, "text": passage.text}
+
+
+def _rounded(score: float | None) -> float | None:
+    return None if score is None else round(score, DIGITS)

@@ -1,0 +1,113 @@
+"""What a model is asked, and how its answers are to be read: measured once per model and labels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from gptcli.engine.api import Engine, Score, Scored
+from gptcli.prompts.labels import Example, Label, LabelForm
+from gptcli.prompts.sentiment import BINARY, WITH_NEUTRAL, sentiment_forms, sentiment_sample
+from gptcli.prompts.topics import SAMPLE, label_form
+from gptcli.tasks.calibration import (
+    Calibration,
+    Scores,
+    cross_validated_loss,
+    fit,
+    from_prior,
+    uncalibrated,
+)
+from gptcli.tasks.labels import LabelTask
+from gptcli.tasks.ordered import run_ordered
+
+Report = Callable[[int, int], object]  # texts measured, of how many
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The form that suits a model best, by its name, and the calibration that belongs to it."""
+
+    form: str
+    calibration: Calibration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is to be known of texts, in every form that a model might be asked in.
+
+    `sample` is what a model is measured on: texts with labels, or without if none are known.
+    """
+
+    labels: tuple[str, ...]
+    forms: tuple[LabelForm, ...]
+    sample: tuple[Example, ...] = ()
+    texts: tuple[str, ...] = ()
+    is_multi: bool = False
+
+    @property
+    def digest(self) -> str:
+        """Return what tells this question, with its forms and its sample, from any other."""
+        parts = (self.labels, self.forms, self.sample, self.texts)
+        return hashlib.sha256(repr(parts).encode("utf-8", "replace")).hexdigest()[:24]
+
+    def task(self, choice: Choice | None) -> LabelTask:
+        """Return the task for a model whose choice is known; None: the first form, not calibrated."""
+        choice = choice or Choice(self.forms[0].name, uncalibrated(1, len(self.labels)))
+        form = next(form for form in self.forms if form.name == choice.form)
+        return LabelTask(
+            labels=self.labels,
+            forms=(form,),
+            calibration=choice.calibration,
+            is_multi=self.is_multi,
+        )
+
+
+def sentiment_question(*, with_neutral: bool, is_chat: bool) -> Question:
+    """Return the question whether a text is positive or negative."""
+    labels = WITH_NEUTRAL if with_neutral else BINARY
+    return Question(
+        labels=labels,
+        forms=sentiment_forms(labels, is_chat=is_chat),
+        sample=tuple(sentiment_sample(labels)),
+    )
+
+
+def label_question(labels: Sequence[Label], *, is_multi: bool = False) -> Question:
+    """Return the question which of a user's labels fits a text."""
+    return Question(
+        labels=tuple(label.name for label in labels),
+        forms=(label_form(labels),),
+        texts=SAMPLE,
+        is_multi=is_multi,
+    )
+
+
+def measure(engine: Engine, question: Question, on_progress: Report) -> Choice:
+    """Measure the model on the sample; return what suits it best. Raises what a request raised.
+
+    With labels in the sample, that is the form with the lowest cross-validated log loss.
+    """
+    texts = question.texts or tuple(example.text for example in question.sample)
+    asked = [(form, text) for form in question.forms for text in texts]
+    found: dict[str, list[Scores]] = {form.name: [] for form in question.forms}
+    numbers = {id(pair): n for n, pair in enumerate(asked)}
+    results = run_ordered(
+        engine,
+        asked,
+        lambda pair: Score(
+            prefix=pair[0].prompt(pair[1]), continuations=pair[0].continuations, id=numbers[id(pair)]
+        ),
+    )
+    for done, ((form, _), result) in enumerate(results, 1):
+        if not isinstance(result, Scored):
+            assert isinstance(result, Exception)
+            raise result
+        found[form.name].append((form.scores(result.logprobs),))
+        on_progress(done, len(asked))
+    if question.texts:
+        (form,) = question.forms
+        return Choice(form.name, from_prior(found[form.name]))
+    targets = [example.label for example in question.sample]
+    best = min(found, key=lambda name: cross_validated_loss(found[name], targets))
+    return Choice(best, fit(found[best], targets))
