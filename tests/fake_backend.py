@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import math
 import zlib
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
-from gptcli.engine.api import ModelInfo, TokenLogprob
+from gptcli.engine.api import HiddenState, ModelInfo, TokenLogprob
 from gptcli.engine.backend import Aborted, Span
 from gptcli.errors import GptcliError
 from gptcli.sampling import OutputConstraint, SamplingParams
@@ -50,6 +51,7 @@ class FakeBackend:
             name="fake",
             context_length=window,
             context_limit=window,
+            layer_count=5,
             chat_template="{% for m in messages %}{{ m.content }}{% endfor %}:",
         )
         self._pieces = [b"", *(word.encode() for word in WORDS)]
@@ -70,6 +72,7 @@ class FakeBackend:
         self.batches: list[list[Span]] = []
         self.open_samplers: list[FakeSampler] = []
         self.opened: list[tuple[int, int]] = []
+        self.embedded_together: list[int] = []
         self.is_embedding: Callable[[], None] = lambda: None
 
     # ----------------------------------------------------------------------------------- vocabulary
@@ -235,6 +238,13 @@ class FakeBackend:
         if self._is_aborted:
             raise Aborted
         return (float(self.number_of(tokens)),)
+
+    def hidden_states(
+        self, texts: Sequence[Sequence[int]], states: Sequence[HiddenState]
+    ) -> list[tuple[array[float], ...]]:
+        self.embedded_together.append(len(texts))
+        numbers = [self.embed(text)[0] for text in texts]
+        return [tuple(array("f", [number / state.layer]) for state in states) for number in numbers]
 
     def abort(self) -> None:
         self.aborts += 1

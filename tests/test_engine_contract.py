@@ -20,6 +20,7 @@ from gptcli.engine.api import (
     Failed,
     Finished,
     Generate,
+    HiddenState,
     Keep,
     Kept,
     Request,
@@ -172,3 +173,15 @@ def test_tokenize_cuts_to_its_limit(any_engine: Engine) -> None:
 def test_an_empty_prompt_is_refused() -> None:
     with pytest.raises(UsageError, match="empty"):
         complete(ScriptedEngine(default=Reply(text="x")), Generate(prompt=""))
+
+
+def test_hidden_states_come_as_asked(any_engine: Engine) -> None:
+    states = (HiddenState(1), HiddenState(1, "mean"))
+    requests = [Embed(text=f"the {word} thing", states=states, id=n) for n, word in enumerate("abc")]
+
+    found = {event.id: event for event in any_engine.run(requests)}
+
+    assert found.keys() == {0, 1, 2}
+    for event in found.values():
+        assert isinstance(event, Embedded)
+        assert [len(state) for state in event.states] == [any_engine.model.embedding_size] * 2

@@ -7,6 +7,7 @@ room for it, works on as many as fit together, and yields events, each with its 
 from __future__ import annotations
 
 import contextlib
+from array import array
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -46,11 +47,28 @@ class Score:
     id: RequestId = 0
 
 
+@dataclass(frozen=True, slots=True)
+class HiddenState:
+    """A point of the network to read: what the blocks up to `layer`, from 1, make of the text.
+
+    The last block's output is no such point: `layer` is less than `ModelInfo.layer_count`. `pooling`
+    takes the state of the last token, or the mean over all tokens but the first, to which attention
+    goes that has no other aim.
+    """
+
+    layer: int
+    pooling: Literal["last", "mean"] = "last"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Embed:
-    """Ask for the text's embedding vector."""
+    """Ask for the text's embedding vector; with `states`, for those hidden states instead.
+
+    Layers above the highest that is asked for are not evaluated.
+    """
 
     text: str
+    states: tuple[HiddenState, ...] = ()
     id: RequestId = 0
 
 
@@ -142,10 +160,14 @@ class Scored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Embedded:
-    """The embedding: `ModelInfo.embedding_size` floats, of Euclidean length 1."""
+    """The embedding: `ModelInfo.embedding_size` floats, of Euclidean length 1.
+
+    Or, if they were asked for, hidden states in the request's order, each as many floats, as they are.
+    """
 
     id: RequestId
-    vector: tuple[float, ...]
+    vector: tuple[float, ...] = ()
+    states: tuple[array[float], ...] = ()
     usage: Usage = field(default_factory=Usage)
 
 
@@ -207,6 +229,7 @@ class ModelInfo:
     size_bytes: int = 0
     vocab_size: int = 0
     embedding_size: int = 0
+    layer_count: int = 0
     context_length: int = 0  # tokens the model was trained with
     context_limit: int = 0  # tokens the engine will open at most
     chat_template: str | None = None  # Jinja source; None: a base model

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gptcli.engine.api import TokenLogprob
+from gptcli.engine.embedding import EmbedBackend
 from gptcli.engine.prompts import Vocabulary
 from gptcli.sampling import OutputConstraint, SamplingParams
 
@@ -43,7 +44,7 @@ class TokenSampler(Protocol):
     def close(self) -> None: ...
 
 
-class Backend(Vocabulary, Protocol):
+class Backend(Vocabulary, EmbedBackend, Protocol):
     """A model in this process, with one KV cache for several sequences.
 
     `evaluate` takes at most `batch_tokens` and sets each span's `row`; it and `embed` raise Aborted,
@@ -53,7 +54,6 @@ class Backend(Vocabulary, Protocol):
     `most_cells`: what the machine's memory allows.
     """
 
-    batch_tokens: int
     restores_parts: bool
     window_asked: int
 
@@ -68,6 +68,5 @@ class Backend(Vocabulary, Protocol):
     def sampler(self, sampling: SamplingParams, constraint: OutputConstraint | None) -> TokenSampler: ...
     def token_logprob(self, token: int, alternatives: int, row: int) -> TokenLogprob: ...
     def logprobs(self, row: int, tokens: Sequence[int]) -> list[float]: ...
-    def embed(self, tokens: Sequence[int]) -> tuple[float, ...]: ...
     def abort(self) -> None: ...
     def resume(self) -> None: ...

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from gptcli.engine.answers import AnswerText
 from gptcli.engine.api import (
     Embed,
-    Embedded,
     Event,
     Failed,
     Finished,
@@ -30,6 +29,7 @@ from gptcli.engine.api import (
 )
 from gptcli.engine.backend import Aborted, Backend, Span
 from gptcli.engine.chat_template import opens_thinking
+from gptcli.engine.embedding import Embedder
 from gptcli.engine.prompt_cache import PromptCache
 from gptcli.engine.prompts import PromptEncoder, overflow_error
 from gptcli.engine.shared_cache import BRANCHES, SharedCache
@@ -59,7 +59,8 @@ class Scheduler:
         self._waiting: deque[Request] = deque()
         self._prepared: deque[AnyStrand] = deque()  # tokenized, in order, not on a sequence yet
         self._active: list[AnyStrand] = []
-        self._embedding: list[RequestId] = []  # one at most
+        self._embedder = Embedder(backend)
+        self._embedding: list[RequestId] = []
         self._cancelled: set[RequestId] = set()
         self._step_s = 0.0  # that the last evaluation took
         self._cache = SharedCache(backend, parallel, self._active, prompt_cache)
@@ -137,7 +138,7 @@ class Scheduler:
     def _prepare(self) -> Iterator[Event]:
         """Tokenize what will be worked on next; answer at once what needs no place in the cache.
 
-        Of embeddings one a step, so that answers go on beside them, and cancellations are heard.
+        Embeddings take an evaluation each step, so that answers go on, and cancellations are heard.
         """
         while self._waiting and len(self._prepared) < self._parallel:
             request = self._waiting.popleft()
@@ -152,7 +153,7 @@ class Scheduler:
                         else:
                             yield from strand.finish()
                     case Embed():
-                        yield self._embed(request)
+                        yield from self._embed(request)
                         return
                     case Tokenize():
                         yield self._prompts.tokenized(request)
@@ -197,14 +198,16 @@ class Scheduler:
             continuations=continuations,
         )
 
-    def _embed(self, request: Embed) -> Embedded:
-        tokens = self._backend.tokenize(request.text, add_bos=True, parse_special=False)
-        self._embedding = [request.id]
+    def _embed(self, request: Embed) -> Sequence[Event]:
+        batch = self._embedder.take(request, self._waiting)
+        self._embedding = [text.request.id for text in batch]
         try:
-            vector = self._backend.embed(tokens)
+            return self._embedder.embed(batch)
+        except Aborted:
+            self._waiting.extendleft(text.request for text in reversed(batch[1:]))
+            raise
         finally:
             self._embedding = []
-        return Embedded(id=request.id, vector=vector, usage=Usage(prompt_tokens=len(tokens)))
 
     def _check(self, tokens: Sequence[int]) -> None:
         info = self._backend.info

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from array import array
 from collections import deque
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ SCRIPTED_MODEL: dict[str, Any] = {
     "context_length": 4096,
     "context_limit": 4096,
     "embedding_size": 2,
+    "layer_count": 10,
 }
 
 
@@ -143,7 +145,11 @@ class ScriptedEngine:
                 yield Scored(id=request.id, logprobs=scores, token_counts=counts)
             case Embed():
                 vector = self._next_reply().vector or (1.0,) + (0.0,) * (self._model.embedding_size - 1)
-                yield Embedded(id=request.id, vector=vector)
+                if request.states:
+                    states = tuple(array("f", vector) for _ in request.states)
+                    yield Embedded(id=request.id, states=states)
+                else:
+                    yield Embedded(id=request.id, vector=vector)
 
     def _generate(self, request: Generate, reply: Reply) -> Generator[Event, None, None]:
         prompt_tokens = len(prompt_text(request.prompt).split())

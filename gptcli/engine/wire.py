@@ -5,8 +5,10 @@ To the worker goes a Load, then lists of requests and Cancels; back come a Ready
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
+from array import array
 from typing import Any
 
 from gptcli.engine import api
@@ -15,11 +17,12 @@ from gptcli.messages import Conversation, Message
 from gptcli.sampling import OutputConstraint, SamplingParams
 
 TYPE_KEY = "$"
+FLOATS = "floats"  # array("f"), as its bytes: both ends run on one machine
 ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 VALUES: dict[str, Any] = {
     cls.__name__: cls
     for cls in (
-        *(api.Generate, api.Score, api.Embed, api.Tokenize, api.Keep),
+        *(api.Generate, api.Score, api.Embed, api.HiddenState, api.Tokenize, api.Keep),
         *(api.Started, api.Delta, api.Scored, api.Embedded, api.Tokenized, api.Kept),
         *(api.Finished, api.Failed),
         *(api.EngineSettings, api.ModelInfo, api.TokenLogprob, api.Usage, api.Timings),
@@ -82,6 +85,8 @@ def _encode(value: object) -> object:
         for field in dataclasses.fields(value):
             members[field.name] = _encode(getattr(value, field.name))
         return members
+    if isinstance(value, array):
+        return {TYPE_KEY: FLOATS, "base64": base64.b64encode(value).decode()}
     if isinstance(value, tuple | list):
         return [_encode(item) for item in value]
     return value
@@ -90,6 +95,8 @@ def _encode(value: object) -> object:
 def _decode(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(_decode(item) for item in value)
+    if isinstance(value, dict) and value.get(TYPE_KEY) == FLOATS:
+        return array("f", base64.b64decode(value["base64"]))
     if isinstance(value, dict) and TYPE_KEY in value:
         members = {name: _decode(item) for name, item in value.items() if name != TYPE_KEY}
         if value[TYPE_KEY] == "error":

@@ -5,12 +5,15 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
-from gptcli.engine.api import EngineSettings, TokenLogprob
+from gptcli.engine.api import EngineSettings, HiddenState, TokenLogprob
 from gptcli.engine.backend import Aborted, Span
+from gptcli.engine.embedding import EMBED_TOKENS, TEXTS_AT_ONCE
 from gptcli.engine.llama.devices import kv_bytes_per_token
+from gptcli.engine.llama.hidden_states import HiddenStates
 from gptcli.engine.llama.model import LlamaModel
 from gptcli.engine.llama.sampler import Logits, Sampler
 from gptcli.engine.machine import memory
@@ -19,7 +22,6 @@ from gptcli.sampling import OutputConstraint, SamplingParams
 
 BATCH_TOKENS = 512  # tokens evaluated in one call: also how often a long prompt can be stopped on a GPU
 SMALLEST_CACHE = 512  # tokens
-EMBED_TOKENS = 2048  # the longest text to embed: pooling wants it in one batch
 
 
 class LlamaBackend(LlamaModel):
@@ -31,6 +33,7 @@ class LlamaBackend(LlamaModel):
         self._context: Any = None
         self._memory: Any = None
         self._embedder: Any = None
+        self._hidden_states: HiddenStates | None = None
         self.window = 0
         self.batch_tokens = BATCH_TOKENS
         self._batch = self._lib.llama_batch_init(BATCH_TOKENS, 0, 1)
@@ -50,6 +53,8 @@ class LlamaBackend(LlamaModel):
             if context is not None:
                 self._lib.llama_free(context)
         self._context = self._embedder = None
+        if self._hidden_states is not None:
+            self._hidden_states.close()
         super().close()
 
     # ------------------------------------------------------------------------------------ context
@@ -73,7 +78,9 @@ class LlamaBackend(LlamaModel):
         free = found.available if found is not None else 1 << 33
         return max(SMALLEST_CACHE, free // 2 // max(1, per_token))
 
-    def _open_context(self, window: int, *, sequences: int = 1, embeddings: bool = False) -> Any:
+    def _open_context(
+        self, window: int, *, sequences: int = 1, embeddings: bool = False, on_tensor: Any = None
+    ) -> Any:
         lib = self._lib
         self._check_memory(window)
         params = lib.llama_context_default_params()
@@ -85,6 +92,8 @@ class LlamaBackend(LlamaModel):
         params.n_threads = params.n_threads_batch = self._threads
         params.abort_callback = self._abort_callback
         params.abort_callback_data = ctypes.addressof(self._abort_flag)
+        if on_tensor is not None:
+            params.cb_eval = on_tensor
         if embeddings:
             params.embeddings = True
             if self.metadata(f"{self.info.architecture}.pooling_type") is None:
@@ -264,6 +273,21 @@ class LlamaBackend(LlamaModel):
         vector = pointer[: self.info.embedding_size]
         norm = math.sqrt(sum(value * value for value in vector)) or 1.0
         return tuple(value / norm for value in vector)
+
+    def hidden_states(
+        self, texts: Sequence[Sequence[int]], states: Sequence[HiddenState]
+    ) -> list[tuple[array[float], ...]]:
+        """Return each text's hidden states. Raises Aborted, and GptcliError."""
+        if self._hidden_states is None:
+            cells, sequences = EMBED_TOKENS + BATCH_TOKENS, TEXTS_AT_ONCE + 1
+            self._hidden_states = HiddenStates(
+                self._lib,
+                lambda callback: self._open_context(cells, sequences=sequences, on_tensor=callback),
+                batch_tokens=BATCH_TOKENS,
+                size=self.info.embedding_size,
+                in_turn=not self.copies_parts,
+            )
+        return self._hidden_states.read(texts, states)
 
 
 def _fill(batch: Any, tokens: Sequence[int], start: int, output: Sequence[bool]) -> None:

@@ -157,6 +157,7 @@ class LlamaModel:
             size_bytes=lib.llama_model_size(model),
             vocab_size=self.vocab_size,
             embedding_size=lib.llama_model_n_embd(model),
+            layer_count=lib.llama_model_n_layer(model),
             context_length=trained,
             context_limit=settings.ctx_size or trained,
             chat_template=template.decode("utf-8", "replace") if template else None,
