@@ -88,6 +88,11 @@ def hub_cache_dir() -> Path:
     return Path(os.path.expandvars(cache)).expanduser() / "huggingface" / "hub"
 
 
+def heads_dir() -> Path:
+    """Return the directory of the heads that `gptcli fit` made."""
+    return data_dir() / "heads"
+
+
 def prompt_cache_dir() -> Path:
     """Return the directory of evaluated prompts."""
     return cache_dir() / "prompts"

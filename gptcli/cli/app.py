@@ -19,11 +19,14 @@ from gptcli.cli import (
     classify,
     config,
     doctor,
+    fit,
     generate,
+    heads,
     memory,
     sentiment,
     translate,
 )
+from gptcli.cli import eval as eval_module
 from gptcli.cli import map as map_module
 from gptcli.cli.logs import app as logs
 from gptcli.cli.models import app as models
@@ -60,11 +63,14 @@ app.command(name="translate", cls=translate.TranslateCommand)(translate.translat
 app.command(name="detect")(translate.detect)
 app.command(name="sentiment")(sentiment.sentiment)
 app.command(name="classify")(classify.classify)
+app.command(name="fit")(fit.fit)
+app.command(name="eval")(eval_module.eval_command)
 app.command(name="bench")(bench.bench)
 app.command(name="doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
 app.add_typer(logs.app, name="logs")
 app.add_typer(memory.app, name="memory")
+app.add_typer(heads.app, name="heads")
 app.add_typer(cache.app, name="cache")
 app.add_typer(config.app, name="config")
 

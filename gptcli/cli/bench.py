@@ -13,7 +13,7 @@ from gptcli.cli.options import option
 MEASURE, KEPT = "What to measure", "Kept runs"
 
 
-def _whole_spec(context: typer.Context, value: list[str] | None) -> list[str] | None:
+def whole_spec(context: typer.Context, value: list[str] | None) -> list[str] | None:
     # GPTCLI_MODEL is one model, perhaps a path with spaces: a repeatable option would split it.
     source = context.get_parameter_source("model")
     if source is not None and source.name == "ENVIRONMENT":
@@ -32,7 +32,7 @@ def bench(
             help="An alias, user/repo:QUANT, or a .gguf file; repeatable.",
             panel=opt.MODEL_PANEL,
             autocompletion=opt.complete_model,
-            callback=_whole_spec,
+            callback=whole_spec,
         ),
     ] = None,
     # ---- what to measure

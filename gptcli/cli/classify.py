@@ -32,6 +32,15 @@ def classify(
             panel=lab.LABELS_PANEL,
         ),
     ] = False,
+    head: Annotated[
+        str | None,
+        option(
+            "--head",
+            metavar="NAME",
+            help="Labels learnt from examples by gptcli fit, in place of --labels.",
+            panel=lab.LABELS_PANEL,
+        ),
+    ] = None,
     top: lab.TopOpt = None,
     explain: lab.ExplainOpt = False,
     sentences: lab.SentencesOpt = False,
@@ -73,6 +82,8 @@ def classify(
       gptcli classify -i tickets.csv --field body --labels 'bug=something is broken,question,praise'
 
       tail -f app.log | gptcli classify --labels error,warning,harmless
+
+      gptcli classify -i tickets.csv --field body --head tickets
 
       gptcli classify -i news.jsonl --labels economy,health,climate --multi-label --jsonl
     """

@@ -21,7 +21,9 @@ from gptcli.output.progress import Progress
 from gptcli.prompts.fields import field_text, no_field
 from gptcli.prompts.labels import parse_labels
 from gptcli.store.calibrations import find_choice, keep_choice
+from gptcli.store.heads import find_head
 from gptcli.tasks.explain import Explained, View, explain
+from gptcli.tasks.heads import AnyClassifier, Head, HeadClassifier
 from gptcli.tasks.label_setup import Question, label_question, measure, sentiment_question
 from gptcli.tasks.labels import Classification, Classifier
 
@@ -81,15 +83,18 @@ def run_sentiment(params: Params) -> None:
     _run(
         params,
         names,
-        lambda model: sentiment_question(with_neutral=neutral, is_chat=model.is_chat),
+        _asking(params, lambda model: sentiment_question(with_neutral=neutral, is_chat=model.is_chat)),
         task="sentiment",
     )
 
 
 def run_classify(params: Params) -> None:
     """Run the command. What can be refused without a model is refused before one is loaded."""
+    if params["head"] is not None:
+        _run_head(params)
+        return
     if params["labels"] is None:
-        raise UsageError("there are no labels", hint="--labels a,b,c")
+        raise UsageError("there are no labels", hint="--labels a,b,c, or --head NAME")
     labels = parse_labels(params["labels"].split(","))
     is_multi = params["multi_label"]
     if len(labels) < 2 and not is_multi:
@@ -99,11 +104,36 @@ def run_classify(params: Params) -> None:
     if len(labels) > MOST_LABELS:
         raise UsageError(f"{len(labels):,} labels are more than {MOST_LABELS:,}")
     question = label_question(labels, is_multi=is_multi)
-    _run(params, question.labels, lambda _: question, task="classify")
+    _run(params, question.labels, _asking(params, lambda _: question), task="classify")
+
+
+def _run_head(params: Params) -> None:
+    if params["labels"] is not None or params["multi_label"]:
+        raise UsageError("a head has its own labels: --head excludes --labels and --multi-label")
+    head = find_head(params["head"])
+    # Without -m it is the model that the head was fitted on.
+    params = {**params, "model": params["model"] or head.report.get("spec")}
+    _run(params, head.labels, lambda engine, _: head_classifier(engine, head), task="classify")
+
+
+def head_classifier(engine: Engine, head: Head) -> HeadClassifier:
+    """Return the classifier of a head. Raises UsageError for another model than its own."""
+    head.check_model(fingerprint(engine.model), engine.model.name)
+    return HeadClassifier(engine, head)
+
+
+def _asking(
+    params: Params, ask: Callable[[ModelInfo], Question]
+) -> Callable[[Engine, Output], Classifier]:
+    return lambda engine, output: classifier_of(engine, ask(engine.model), params, output)
 
 
 def _run(
-    params: Params, labels: tuple[str, ...], ask: Callable[[ModelInfo], Question], *, task: str
+    params: Params,
+    labels: tuple[str, ...],
+    open_classifier: Callable[[Engine, Output], AnyClassifier],
+    *,
+    task: str,
 ) -> None:
     output = make_output(params)
     engine_settings(params, path="", name="")
@@ -128,7 +158,7 @@ def _run(
             with opened_engine(params, output, task=task) as engine:
                 for note in engine.model.notes:
                     output.note(note)
-                classifier = _classifier(engine, ask(engine.model), params, output)
+                classifier = open_classifier(engine, output)
                 single = _Single()
                 with batch.running():
                     _write_labels(classifier, source.records, wanted, batch, single)
@@ -150,14 +180,14 @@ def _wanted(params: Params, source: Source) -> Wanted:
         views.append("sentences")
     return Wanted(
         names=names,
-        text_field=_text_field(params, source),
+        text_field=text_field(params, source),
         views=tuple(views),
         least=least,
         top=top,
     )
 
 
-def _text_field(params: Params, source: Source) -> str:
+def text_field(params: Params, source: Source) -> str:
     """Return the field that has the texts. Raises UsageError where the columns have it not."""
     name: str = params["field"] or TEXT_FIELD
     columns = source.reader.columns
@@ -168,11 +198,11 @@ def _text_field(params: Params, source: Source) -> str:
     raise no_field(name, columns)
 
 
-def _classifier(engine: Engine, question: Question, params: Params, output: Output) -> Classifier:
+def classifier_of(engine: Engine, question: Question, params: Params, output: Output) -> Classifier:
     """Return the classifier for a model. What is not known of it yet is measured, and kept."""
     if not params["calibration"]:
         return Classifier(engine, question.task(None))
-    model, digest = _fingerprint(engine.model), question.digest
+    model, digest = fingerprint(engine.model), question.digest
     choice = find_choice(model, digest, len(question.labels))
     if choice is None:
         with Progress(output, "measuring the model, once") as progress:
@@ -183,7 +213,7 @@ def _classifier(engine: Engine, question: Question, params: Params, output: Outp
     return Classifier(engine, question.task(choice))
 
 
-def _fingerprint(model: ModelInfo) -> str:
+def fingerprint(model: ModelInfo) -> str:
     from gptcli.engine.prompt_cache import model_fingerprint
 
     try:
@@ -215,7 +245,7 @@ class _Single:
 
 
 def _write_labels(
-    classifier: Classifier,
+    classifier: AnyClassifier,
     records: Iterable[Record],
     wanted: Wanted,
     batch: Batch,

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 from gptcli.errors import GptcliError
-from gptcli.tasks.labels import Classification, Classifier
+from gptcli.tasks.heads import AnyClassifier
+from gptcli.tasks.labels import Classification
 from gptcli.tasks.passages import Passage, sentences, words
 
 T = TypeVar("T")
@@ -56,7 +57,7 @@ class _Variant(Generic[T]):
 
 
 def explain(
-    classifier: Classifier,
+    classifier: AnyClassifier,
     items: Iterable[T],
     text_of: Callable[[T], str],
     views: tuple[View, ...],

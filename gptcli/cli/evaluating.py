@@ -1,0 +1,211 @@
+"""What `gptcli eval` does with its options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gptcli.cli.fitting import question_for
+from gptcli.cli.labelling import classifier_of, head_classifier
+from gptcli.cli.opening import opened_engine
+from gptcli.cli.options import engine_settings
+from gptcli.cli.record_files import opened_source
+from gptcli.engine.api import Engine
+from gptcli.engine.machine import peak_memory
+from gptcli.errors import UsageError
+from gptcli.models.resolve import resolve_model
+from gptcli.output.amounts import byte_count, counted
+from gptcli.output.console import Output
+from gptcli.output.metric_tables import print_label_metrics
+from gptcli.output.progress import Progress
+from gptcli.output.tables import print_table
+from gptcli.prompts.fields import field_text, no_field
+from gptcli.store.heads import find_head
+from gptcli.tasks.evaluation import Evaluation, Item, evaluate_labels
+from gptcli.tasks.heads import AnyClassifier
+from gptcli.tasks.label_setup import Question, measure
+from gptcli.tasks.labels import Classifier
+
+Params = dict[str, Any]
+Run = Callable[[Callable[[int], object]], Evaluation]
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One way to do a task with a model: a form or a head, and how to run it."""
+
+    name: str
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task that can be evaluated: its variants, and how the details of a run are shown."""
+
+    variants: Callable[[Engine, Sequence[Item], Params, Output], Iterator[Variant]]
+    show: Callable[[Output, Evaluation, str], None]
+
+
+def run_eval(params: Params, output: Output) -> None:
+    """Run the command. What can be refused without a model is refused before one is loaded."""
+    engine_settings(params, path="", name="")
+    for name in params["head"] or ():
+        find_head(name)
+    task = TASKS[str(params["task"])]
+    items = _items(params, output)
+    specs = params["model"] or [None]
+    for spec in specs[1:]:
+        resolve_model(spec)
+    done: list[dict[str, Any]] = []
+    shown: list[tuple[str, Evaluation]] = []
+    try:
+        for spec in specs:
+            _evaluate({**params, "model": spec}, task, items, output, done, shown)
+    finally:  # what was measured until Ctrl-C or a crash is shown too
+        if done and params["json"]:
+            output.json({"task": str(params["task"]), "data": params["data"], "runs": done})
+        elif done:
+            _show(task, done, shown, output)
+
+
+def _evaluate(
+    params: Params,
+    task: Task,
+    items: Sequence[Item],
+    output: Output,
+    done: list[dict[str, Any]],
+    shown: list[tuple[str, Evaluation]],
+) -> None:
+    with opened_engine(params, output, task=str(params["task"])) as engine:
+        for note in engine.model.notes:
+            output.note(note)
+        for variant in task.variants(engine, items, params, output):
+            title = f"{engine.model.name}, {variant.name}"
+            with Progress(output, title, len(items)) as progress:
+                found = variant.run(progress.update)
+            peak = peak_memory()
+            shown.append((title, found))
+            done.append(
+                {
+                    "model": engine.model.name,
+                    "form": variant.name,
+                    "records": found.records,
+                    "failed": found.failed,
+                    "seconds": round(found.seconds, 3),
+                    "records_per_s": round(found.per_second, 2),
+                    "peak_memory_bytes": peak,
+                    **found.details,
+                }
+            )
+
+
+def _items(params: Params, output: Output) -> list[Item]:
+    """Return the data. Raises UsageError where a column is missing, or nothing is there."""
+    text, label = params["text"], params["label"]
+    items, broken = [], 0
+    with opened_source({**params, "input": params["data"], "texts": None}) as source:
+        for record in source.records:
+            if record.error is not None:
+                broken += 1
+                continue
+            for name in (text, label):
+                if name not in record.fields:
+                    raise no_field(name, record.fields)
+            item = Item(field_text(record.fields[text]), field_text(record.fields[label]).strip())
+            if item.text.strip() and item.target:
+                items.append(item)
+            else:
+                broken += 1
+    if broken:
+        output.warning(f"{counted(broken, 'record')} cannot be read, or lacks text or label: left out")
+    if not items:
+        raise UsageError(f'"{params["data"]}" has no records to evaluate')
+    return items
+
+
+# ------------------------------------------------------------------------------- labels of texts
+
+
+def _label_variants(
+    engine: Engine, items: Sequence[Item], params: Params, output: Output
+) -> Iterator[Variant]:
+    labels = sorted({item.target for item in items})
+    for name in params["head"] or ():
+        head = find_head(name)
+        yield _label_variant(f"head {name}", head_classifier(engine, head), items, head.labels)
+    if params["head"] and not params["form"]:
+        return
+    question = question_for(labels, is_chat=engine.model.is_chat)
+    if str(params["task"]) == "sentiment" and not set(labels) <= {"positive", "negative", "neutral"}:
+        raise UsageError(
+            f"the labels of sentiment are positive, negative and neutral, not {', '.join(labels[:5])}",
+            hint=f"gptcli eval classify {params['data']}",
+        )
+    if len(question.labels) < 2:
+        raise UsageError(f'all records have the label "{labels[0]}": there is nothing to tell apart')
+    if not params["form"]:
+        yield _label_variant("own form", classifier_of(engine, question, params, output), items, labels)
+        return
+    for form in _forms(question, params["form"]):
+        one = Question(
+            labels=question.labels,
+            forms=tuple(each for each in question.forms if each.name == form),
+            sample=question.sample,
+            texts=question.texts,
+        )
+        choice = None
+        if params["calibration"]:
+            with Progress(output, f"measuring the form {form}") as progress:
+                choice = measure(engine, one, progress.update)
+        yield _label_variant(form, Classifier(engine, one.task(choice)), items, labels)
+
+
+def _forms(question: Question, wanted: Sequence[str]) -> list[str]:
+    known = [form.name for form in question.forms]
+    if "all" in wanted:
+        return known
+    for name in wanted:
+        if name not in known:
+            raise UsageError(f'there is no form "{name}"', hint=f"--form {'|'.join(known)}|all")
+    return list(wanted)
+
+
+def _label_variant(
+    name: str, classifier: AnyClassifier, items: Sequence[Item], labels: Sequence[str]
+) -> Variant:
+    names = list(dict.fromkeys((*labels, *(item.target for item in items))))
+    return Variant(name, lambda report: evaluate_labels(classifier, items, names, report))
+
+
+def _show_labels(output: Output, found: Evaluation, title: str) -> None:
+    print_label_metrics(output, found.details, title)
+
+
+# A task more is a line more: what to run, and how to show it.
+TASKS = {
+    "sentiment": Task(_label_variants, _show_labels),
+    "classify": Task(_label_variants, _show_labels),
+}
+
+
+def _show(
+    task: Task, done: list[dict[str, Any]], shown: list[tuple[str, Evaluation]], output: Output
+) -> None:
+    for n, (title, found) in enumerate(shown):
+        output.write("\n" if n else "")
+        task.show(output, found, title)
+    output.write("\n")
+    figures = list(shown[0][1].figures)
+    rows = [
+        (
+            members["model"],
+            members["form"],
+            *(round(found.figures[name], 3) for name in figures),
+            round(found.per_second, 1),
+            members["peak_memory_bytes"] and byte_count(members["peak_memory_bytes"]),
+        )
+        for members, (_, found) in zip(done, shown, strict=True)
+    ]
+    names = [name.replace("_", " ") for name in figures]
+    print_table(output, ("model", "form", *names, "records/s", "memory"), rows)
