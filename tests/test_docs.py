@@ -53,6 +53,10 @@ def test_options_of_the_readme_exist(command: str, cli: Cli) -> None:
         ["models", "pull"],
         ["map"],
         ["bench"],
+        ["fit"],
+        ["eval"],
+        ["heads"],
+        ["heads", "show"],
         ["cache"],
         ["logs"],
         ["logs", "show"],
@@ -69,6 +73,7 @@ def test_help_is_there_and_fits(arguments: list[str], cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("group", ["models", "logs", "cache", "config"])
+@pytest.mark.parametrize("group", ["models", "cache", "config", "heads"])
 def test_a_group_without_a_command_prints_its_help_and_no_error(group: str, cli: Cli) -> None:
     result = cli(group)
 

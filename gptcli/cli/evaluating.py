@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gptcli.cli.fitting import question_for
+from gptcli.cli.fitting import labelled_pairs, question_for
 from gptcli.cli.labelling import classifier_of, head_classifier
 from gptcli.cli.opening import opened_engine
 from gptcli.cli.options import engine_settings
@@ -20,7 +20,6 @@ from gptcli.output.console import Output
 from gptcli.output.metric_tables import print_label_metrics
 from gptcli.output.progress import Progress
 from gptcli.output.tables import print_table
-from gptcli.prompts.fields import field_text, no_field
 from gptcli.store.heads import find_head
 from gptcli.tasks.evaluation import Evaluation, Item, evaluate_labels
 from gptcli.tasks.heads import AnyClassifier
@@ -102,23 +101,11 @@ def _evaluate(
 
 def _items(params: Params, output: Output) -> list[Item]:
     """Return the data. Raises UsageError where a column is missing, or nothing is there."""
-    text, label = params["text"], params["label"]
-    items, broken = [], 0
     with opened_source({**params, "input": params["data"], "texts": None}) as source:
-        for record in source.records:
-            if record.error is not None:
-                broken += 1
-                continue
-            for name in (text, label):
-                if name not in record.fields:
-                    raise no_field(name, record.fields)
-            item = Item(field_text(record.fields[text]), field_text(record.fields[label]).strip())
-            if item.text.strip() and item.target:
-                items.append(item)
-            else:
-                broken += 1
-    if broken:
-        output.warning(f"{counted(broken, 'record')} cannot be read, or lacks text or label: left out")
+        found = [Item(text, label.strip()) for text, label in labelled_pairs(source, params, output)]
+    items = [item for item in found if item.text.strip() and item.target]
+    if blank := len(found) - len(items):
+        output.warning(f"{counted(blank, 'record')} without a text or a label: left out")
     if not items:
         raise UsageError(f'"{params["data"]}" has no records to evaluate')
     return items

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from gptcli.prompts.sentiment import BINARY, WITH_NEUTRAL
 from gptcli.store.heads import head_path, keep_head
 from gptcli.tasks.fit import Fitted, LabelledTexts, check_installed, fit_head, labelled_texts
 from gptcli.tasks.label_setup import Question, label_question, sentiment_question
-from gptcli.tasks.metrics import LabelMetrics, label_metrics
+from gptcli.tasks.metrics import label_metrics
 
 Params = dict[str, Any]
 
@@ -49,15 +49,16 @@ def run_fit(params: Params, output: Output) -> None:
                 engine, examples, model=fingerprint(engine.model), on_progress=progress.update
             )
         seconds = time.monotonic() - started
-        zero_shot = _zero_shot(engine, examples, fitted, params, output) if params["zero_shot"] else None
-    report = _report(examples, fitted, zero_shot, params, seconds)
-    head = fitted.head.with_report(report)
-    keep_head(params["name"], head)
+        report = _report(examples, fitted, params, seconds)
+        keep_head(params["name"], fitted.head.with_report(report))  # whatever becomes of the rest
+        if params["zero_shot"]:
+            report |= _compare(engine, examples, fitted, params, output)
+            keep_head(params["name"], fitted.head.with_report(report))
     if params["json"]:
         output.json({"head": params["name"], "path": str(path), **report})
         return
     print_label_metrics(output, report["cross_validated"])
-    if zero_shot is not None:
+    if "zero_shot" in report:
         output.write(f"\n{_compared(report['zero_shot'])}\n")
     output.note(f"chosen by cross-validation: {fitted.chosen}")
     output.status(
@@ -80,25 +81,30 @@ def _checked_path(params: Params) -> Path:
 def read_labelled(params: Params, output: Output) -> LabelledTexts:
     """Return the examples of a data file. Raises UsageError where nothing can be learnt of them."""
     with opened_source({**params, "input": params["data"], "texts": None}) as source:
-        columns = source.reader.columns
-        for name in (params["text"], params["label"]):
-            if columns is not None and name not in columns:
-                raise no_field(name, columns)
-        return labelled_texts(_pairs(source, params["text"], params["label"], output))
+        return labelled_texts(labelled_pairs(source, params, output))
 
 
-def _pairs(source: Source, text: str, label: str, output: Output) -> Iterator[tuple[str, str]]:
+def labelled_pairs(source: Source, params: Params, output: Output) -> Iterator[tuple[str, str]]:
+    """Yield each record's text and label. Raises UsageError where a column is missing."""
     broken = 0
+    if source.reader.columns:
+        _check_columns(source.reader.columns, params)
     for record in source.records:
         if record.error is not None:
             broken += 1
             continue
-        for name in (text, label):
-            if name not in record.fields:
-                raise no_field(name, record.fields)
-        yield field_text(record.fields[text]), field_text(record.fields[label])
+        _check_columns(record.fields, params)
+        yield field_text(record.fields[params["text"]]), field_text(record.fields[params["label"]])
     if broken:
         output.warning(f"{counted(broken, 'record')} cannot be read: left out")
+
+
+def _check_columns(fields: Collection[str], params: Params) -> None:
+    for option in ("text", "label"):
+        if params[option] not in fields:
+            error = no_field(params[option], fields)
+            error.hint = f"--{option} COL"
+            raise error
 
 
 def question_for(labels: Sequence[str], *, is_chat: bool) -> Question:
@@ -109,13 +115,13 @@ def question_for(labels: Sequence[str], *, is_chat: bool) -> Question:
     return label_question(parse_labels([label.replace("=", " ") for label in labels]))
 
 
-def _zero_shot(
+def _compare(
     engine: Engine, examples: LabelledTexts, fitted: Fitted, params: Params, output: Output
-) -> tuple[LabelMetrics, list[int]] | None:
-    """Return how the model does without examples on some texts, and which, as positions in `kept`."""
+) -> dict[str, Any]:
+    """Return how the model does without examples on some texts, and the head on the same ones."""
     question = question_for(examples.labels, is_chat=engine.model.is_chat)
     if set(question.labels) != set(examples.labels):
-        return None
+        return {}
     classifier = classifier_of(engine, question, {**params, "calibration": True}, output)
     every = -(-len(fitted.kept) // COMPARED)
     sample = list(range(0, len(fitted.kept), every))
@@ -129,18 +135,26 @@ def _zero_shot(
             confidences.append(found.score or 0.0)
             progress.update(n)
     targets = [examples.targets[fitted.kept[n]] for n in sample]
-    return label_metrics(examples.labels, targets, answers, confidences), sample
+    metrics = label_metrics(examples.labels, targets, answers, confidences)
+    hits = sum(fitted.answers[n] == target for n, target in zip(sample, targets, strict=True))
+    return {
+        "zero_shot": {
+            "examples": len(sample),
+            "accuracy": round(metrics.accuracy, 4),
+            "macro_f1": round(metrics.macro_f1, 4),
+            "head_accuracy": round(hits / len(sample), 4),
+        }
+    }
 
 
 def _report(
     examples: LabelledTexts,
     fitted: Fitted,
-    zero_shot: tuple[LabelMetrics, list[int]] | None,
     params: Params,
     seconds: float,
 ) -> dict[str, Any]:
     spec = params["model"]
-    report = {
+    return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "gptcli": __version__,
         "model": fitted.head.model_name,
@@ -151,18 +165,6 @@ def _report(
         "seconds": round(seconds, 1),
         "cross_validated": fitted.metrics.members(),
     }
-    if zero_shot is not None:
-        metrics, sample = zero_shot
-        own = [fitted.answers[n] for n in sample]
-        targets = [examples.targets[fitted.kept[n]] for n in sample]
-        hits = sum(answer == target for answer, target in zip(own, targets, strict=True))
-        report["zero_shot"] = {
-            "examples": len(sample),
-            "accuracy": round(metrics.accuracy, 4),
-            "macro_f1": round(metrics.macro_f1, 4),
-            "head_accuracy": round(hits / len(sample), 4),
-        }
-    return report
 
 
 def _compared(zero_shot: dict[str, Any]) -> str:
