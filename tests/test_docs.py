@@ -72,8 +72,7 @@ def test_help_is_there_and_fits(arguments: list[str], cli: Cli) -> None:
     assert max(len(line) for line in result.stdout.splitlines()) <= 80
 
 
-@pytest.mark.parametrize("group", ["models", "logs", "cache", "config"])
-@pytest.mark.parametrize("group", ["models", "cache", "config", "heads"])
+@pytest.mark.parametrize("group", ["models", "logs", "cache", "config", "memory", "heads"])
 def test_a_group_without_a_command_prints_its_help_and_no_error(group: str, cli: Cli) -> None:
     result = cli(group)
 

@@ -20,7 +20,7 @@ ALLOWED = {
     "tasks": {"prompts", "engine.api"},
     "prompts": {"engine.api"},
     "documents": set(),
-    "store": {"engine.api"},
+    "store": {"engine.api", "tasks"},  # it keeps what tasks have found
     "models": {"settings", "paths"},
     "engine": set(),
 }

@@ -125,6 +125,28 @@ def test_map_logs_the_run_not_the_records(cli: Cli, script: Script, tmp_path: Pa
     assert b"secret" not in paths.logs_file().read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("command", "arguments", "asked"),
+    [
+        ("sentiment", ("--no-calibration",), "sentiment: negative, positive"),
+        ("classify", ("--labels", "tea,rain"), "classify: tea, rain"),
+        ("translate", ("--to", "fr", "--from", "en"), "translate into fr"),
+    ],
+)
+def test_tasks_log_the_run_not_the_texts(
+    cli: Cli, tiny_model: Path, command: str, arguments: tuple[str, ...], asked: str
+) -> None:
+    options = ("-m", str(tiny_model), *arguments)
+
+    cli(command, *options, "--jsonl", stdin="a secret\n")
+
+    (entry,) = kept()
+    assert (entry.kind, entry.messages[0].text) == (command, asked)
+    assert entry.messages[1].text.startswith("1 ")
+    assert entry.messages[1].finish_reason == "stop"
+    assert b"secret" not in paths.logs_file().read_bytes()
+
+
 @pytest.mark.parametrize("how", ["flag", "environment", "config", "switch"])
 def test_no_log_keeps_nothing(cli: Cli, script: Script, how: str) -> None:
     spec, env, more = script("text"), {}, []

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gptcli.cli.batch import Batch
+from gptcli.cli.logged import logged_batch
 from gptcli.cli.opening import opened_engine
 from gptcli.cli.options import engine_settings, make_output
 from gptcli.cli.record_files import Source, opened_source, opened_target
@@ -18,6 +19,7 @@ from gptcli.errors import GptcliError, NoAnswerError, UsageError
 from gptcli.output.console import Output
 from gptcli.output.label_table import DOUBTFUL_FIELD, LabelTable, PlainLabels
 from gptcli.output.progress import Progress
+from gptcli.prompts.compose import PromptParts
 from gptcli.prompts.fields import field_text, no_field
 from gptcli.prompts.labels import parse_labels
 from gptcli.store.calibrations import find_choice, keep_choice
@@ -160,7 +162,11 @@ def _run(
                     output.note(note)
                 classifier = open_classifier(engine, output)
                 single = _Single()
-                with batch.running():
+                asked = PromptParts(instruction=f"{task}: {', '.join(labels)}")
+                with (
+                    batch.running(),
+                    logged_batch(task, params, output, engine.model, asked, batch),
+                ):
                     _write_labels(classifier, source.records, wanted, batch, single)
                 single.check(wanted)
 

@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gptcli import paths
 from gptcli.engine.api import (
@@ -86,6 +86,39 @@ def logged_run(kind: str, params: Params, output: Output) -> Generator[RunLog, N
         raise
     finally:
         log.close()
+
+
+class Counts(Protocol):
+    """What a run over many texts says of itself: what was done so far, and the tokens written."""
+
+    @property
+    def summary(self) -> str: ...
+
+    tokens: int
+
+
+@contextmanager
+def logged_batch(
+    kind: str,
+    params: Params,
+    output: Output,
+    model: ModelInfo,
+    parts: PromptParts,
+    counts: Counts,
+    sampling: SamplingParams | None = None,
+) -> Generator[None, None, None]:
+    """Log a run over many texts: how it was asked, and its counts.
+
+    The texts and the answers are in files of the user's, where they can be found and deleted.
+    """
+    with logged_run(kind, params, output) as log:
+        log.ask(model, parts)
+        log.begin_answer(sampling or SamplingParams(temperature=0))
+        try:
+            yield
+        finally:
+            log.grow(counts.summary)
+        log.end_answer("stop", Usage(completion_tokens=counts.tokens))
 
 
 class RunLog:

@@ -6,7 +6,7 @@ from itertools import chain, islice
 from typing import Any
 
 from gptcli.cli.batch import Batch, count_records
-from gptcli.cli.logged import logged_run
+from gptcli.cli.logged import logged_batch
 from gptcli.cli.opening import opened_engine
 from gptcli.cli.options import engine_settings, make_output
 from gptcli.cli.record_files import Source, opened_source, opened_target
@@ -17,7 +17,7 @@ from gptcli.cli.sampling_options import (
     task_sampling,
     template_values,
 )
-from gptcli.engine.api import Engine, Usage
+from gptcli.engine.api import Engine
 from gptcli.errors import GptcliError, UsageError
 from gptcli.output.console import Output
 from gptcli.prompts.compose import PromptParts
@@ -89,15 +89,12 @@ def _map(task: MapTask, params: Params, source: Source, output: Output) -> None:
         with opened_engine(params, output) as engine:
             for note in engine.model.notes:
                 output.note(note)
-            with logged_run("map", params, output) as log, batch.running():
-                # The records and their answers are in files of the user's: the log counts them.
-                log.ask(engine.model, _asked(params))
-                log.begin_answer(task.sampling)
-                try:
-                    _write_answers(engine, task, source, batch, field)
-                finally:
-                    log.grow(batch.summary)
-                log.end_answer("stop", Usage(completion_tokens=batch.tokens))
+            asked, sampling = _asked(params), task.sampling
+            with (
+                batch.running(),
+                logged_batch("map", params, output, engine.model, asked, batch, sampling),
+            ):
+                _write_answers(engine, task, source, batch, field)
         output.note(f"seed {task.sampling.seed}")
 
 

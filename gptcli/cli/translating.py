@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from gptcli.cli.logged import logged_batch
 from gptcli.cli.opening import find_model, opened_model
 from gptcli.cli.options import engine_settings, make_output
 from gptcli.cli.translation_input import (
@@ -23,10 +24,12 @@ from gptcli.cli.translation_memory import RunMemory, opened_memory
 from gptcli.cli.translation_output import Result, Sink, check_output, sink_of
 from gptcli.cli.translation_run import Run, estimate
 from gptcli.documents.glossary import read_glossary
+from gptcli.engine.api import ModelInfo
 from gptcli.errors import UsageError
 from gptcli.languages import Language, find_language
 from gptcli.models.resolve import ResolvedModel
 from gptcli.output.console import Output
+from gptcli.prompts.compose import PromptParts
 from gptcli.tasks.translate import TranslateTask, translate
 
 Params = dict[str, Any]
@@ -64,11 +67,12 @@ def _run(
     """Translate units: those of documents (a list), or of a stream of lines."""
     model = find_model(params["model"], output, task="translate")
     with opened_memory(params, output, task, model) as memory:
-        translator = _Translator(params, output, task, model, memory)
         if params["dry_run"]:
-            estimate(output, list(units), memory, translator.translated, as_json=params["json"])
+            sample = _Translator(params, output, task, model, memory).translated
+            estimate(output, list(units), memory, sample, as_json=params["json"])
             return
         run = Run(params, output, sink, len(units) if isinstance(units, list) else None)
+        translator = _Translator(params, output, task, model, memory, run)
         with run.running():
             results = (
                 translator.each_once(units) if isinstance(units, list) else translator.translated(units)
@@ -86,6 +90,7 @@ class _Translator:
     task: TranslateTask
     model: ResolvedModel
     memory: RunMemory
+    run: Run | None = None  # that is logged
 
     def each_once(self, units: Sequence[SegmentUnit]) -> Iterator[tuple[SegmentUnit, Result]]:
         """Yield the segments with their translations; what occurs often is translated once.
@@ -113,11 +118,18 @@ class _Translator:
         """Yield the units with their translations, in their order, as soon as each is there."""
         with (
             opened_model(self.model, self.params, self.output) as engine,
+            self._logged(engine.model),
             closing(translate(engine, self.task, units, self.memory)) as results,
         ):
             for note in engine.model.notes:
                 self.output.note(note)
             yield from results
+
+    def _logged(self, model: ModelInfo) -> AbstractContextManager[None]:
+        if self.run is None:
+            return nullcontext()
+        asked = PromptParts(instruction=f"translate into {self.params['to']}")
+        return logged_batch("translate", self.params, self.output, model, asked, self.run)
 
 
 def _task(params: Params) -> TranslateTask:

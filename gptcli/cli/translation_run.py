@@ -98,7 +98,9 @@ class Run:
         text = json.dumps(report, ensure_ascii=False, indent=2) + "\n"
         write_whole(Path(self._params["report"]), text.encode("utf-8", "replace"))
 
-    def _tell(self) -> None:
+    @property
+    def summary(self) -> str:
+        """What was done so far."""
         seconds = time.monotonic() - self._started
         said = f"{counted(self.done, 'segment')} in {duration(seconds)}"
         if self.remembered:
@@ -107,8 +109,11 @@ class Run:
             said += f", {self.terms - self.terms_missing:,} of {self.terms:,} glossary terms kept"
         if self._doubtful:
             said += f", {len(self._doubtful):,} doubtful"
+        return said
+
+    def _tell(self) -> None:
         is_told = self._params["output"] is not None or (self._doubtful and not self._params["text"])
-        (self._output.status if is_told else self._output.note)(said)
+        (self._output.status if is_told else self._output.note)(self.summary)
         if self.failed:
             raise GptcliError(
                 f"{self.failed:,} of {counted(self.done, 'segment')} failed",
