@@ -139,6 +139,8 @@ def test_arrays_longer_than_any_model_has_layers_are_only_counted(model: Path) -
         ({"llama.attention.head_count": 0}, None),
         ({"llama.attention.head_count": "four"}, None),
         ({"llama.block_count": Typed("int32", -1)}, None),
+        # A list of so many layers would end this process, or the machine.
+        ({"llama.block_count": struct.pack("<IQ", 10, 1 << 61)}, 4 * 512 * (8 + 8) * 2),
         ({"general.architecture": "other"}, None),
     ],
 )

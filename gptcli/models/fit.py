@@ -107,7 +107,7 @@ def kv_cache_bytes(header: GgufHeader, window: int) -> int:
     """Return the bytes of an F16 KV cache for one sequence of `window` tokens, and recurrent states."""
     widths = header.kv_widths()
     if widths is None:  # no attention at all
-        widths = [0] * (header.block_count or 0)
+        widths = [0] * header.layers
     sliding = _sliding_layers(header, len(widths))
     cells = _sliding_cells(header, window)
     kv = sum(

@@ -84,8 +84,13 @@ class GgufHeader:
 
     @property
     def block_count(self) -> int | None:
-        """Layers."""
+        """Layers, as the header claims."""
         return self.model_number("block_count")
+
+    @property
+    def layers(self) -> int:
+        """Layers, as many of those claimed as llama.cpp takes: a claim is no reason to make a list."""
+        return min(self.block_count or 0, MAX_LAYERS)
 
     @property
     def context_length(self) -> int | None:
@@ -133,7 +138,7 @@ class GgufHeader:
         key, value = self.key_length or by_default, self.value_length or by_default
         if kv_heads is None or self.block_count is None or not (key and value):
             return None
-        counts = list(kv_heads) if isinstance(kv_heads, tuple) else [kv_heads] * self.block_count
+        counts = list(kv_heads) if isinstance(kv_heads, tuple) else [kv_heads] * self.layers
         interval = self.model_number("full_attention_interval")
         if interval:  # the layers between have a recurrent state
             counts = [count if (n + 1) % interval == 0 else 0 for n, count in enumerate(counts)]
