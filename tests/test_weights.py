@@ -278,3 +278,13 @@ def test_fifty_megabytes_are_cut_in_time(generate: Cli) -> None:
     found = re.search(r"kept the tail: (\d+) of ([\d,]+) tokens", result.stderr)
     assert found is not None
     assert 13_000_000 < int(found[2].replace(",", "")) < 15_000_000
+
+
+def test_a_chat_with_a_base_model_evaluates_only_what_is_new(cli: Cli, starter_model: Path) -> None:
+    stdin = "".join(f"Here is question number {n} of several in this chat.\n" for n in range(5))
+    result = cli("chat", "-m", str(starter_model), "--json", "-n", "20", "--seed", "3", stdin=stdin)
+
+    usages = [json.loads(line)["usage"] for line in result.stdout.splitlines()]
+    new = [usage["prompt_tokens"] - usage["cached_tokens"] for usage in usages]
+    assert max(new[1:]) <= 22
+    assert usages[-1]["prompt_tokens"] > 120
