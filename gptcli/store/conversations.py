@@ -18,7 +18,7 @@ from typing import Any
 from gptcli.engine.api import FinishReason, Timings, Usage
 from gptcli.errors import StorageError, UsageError
 from gptcli.messages import Role
-from gptcli.store import fulltext
+from gptcli.store import fulltext, schema
 from gptcli.store.database import Database
 from gptcli.store.growing import Draft, GrowingAnswers
 from gptcli.store.records import (
@@ -66,7 +66,7 @@ class Conversations:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         """Open the database at `path` (`paths.logs_file()`); create it unless `read_only`."""
-        self._database = Database(path, read_only=read_only)
+        self._database = Database(path, read_only=read_only, migrations=schema.MIGRATIONS)
         self._growing = GrowingAnswers(self._write_drafts)
 
     @property

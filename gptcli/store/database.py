@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gptcli.errors import StorageError
-from gptcli.store import schema
 
 BUSY_TIMEOUT_S = 10.0  # a transaction of ours takes milliseconds
 RETRY_S = 0.02
@@ -32,7 +31,8 @@ class Database:
     """A connection that threads may share. Every error of SQLite becomes a StorageError.
 
     The file is created at need, with mode 0600. One that is damaged is set aside under another name,
-    with its companions, and a fresh one takes its place; `notices` says so.
+    with its companions, and a fresh one takes its place; `notices` says so. `migrations` are the steps
+    that make its tables; an older file takes those that it has not taken.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Database:
         path: Path,
         *,
         read_only: bool = False,
-        migrations: Sequence[Sequence[str]] = schema.MIGRATIONS,
+        migrations: Sequence[Sequence[str]],
     ) -> None:
         """Open the file. Raises StorageError; if `read_only`, also when there is none."""
         self.path = path
