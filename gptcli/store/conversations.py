@@ -333,12 +333,13 @@ def _next_id(connection: sqlite3.Connection, now: float) -> str:
 
 
 def _next_message_id(connection: sqlite3.Connection, now: float) -> int:
-    """Return the time in milliseconds, or one more than the last id.
+    """Return the time in microseconds, or one more than the last id.
 
-    So an answer that still grows when its database is set aside has no namesake in the fresh one.
+    So an answer that still grows when its database is set aside has no namesake in the fresh one: no
+    message takes so little time that ids would run ahead of the clock.
     """
     last = connection.execute("SELECT max(id) FROM messages").fetchone()[0]
-    return max(int(now * 1000), (last or 0) + 1)
+    return max(int(now * 1_000_000), (last or 0) + 1)
 
 
 def _number(cid: str) -> int:
