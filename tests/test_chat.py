@@ -80,7 +80,7 @@ def test_a_chat_goes_on(cli: Cli, script: Script) -> None:
     first = cli("chat", "hello", "--json", "--system", "Be brief.", "-m", spec).json
     cli("generate", "between", "-m", spec)
     again = cli("chat", "-c", "--json", stdin="more\n").json
-    named = cli("chat", "--cid", first["cid"][:7], "and", "--json", "--top-k", "3").json
+    named = cli("chat", "--cid", first["cid"], "and", "--json", "--top-k", "3").json
 
     assert again["cid"] == named["cid"] == first["cid"]
     shown = cli("logs", "show", first["cid"], "--json").json
