@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from gptcli.engine.api import Delta, Finished, Generate, Keep, Kept
-from gptcli.engine.prompt_cache import LEAST_TOKENS, PromptCache, entries, model_fingerprint, prune
+from gptcli.engine.prompt_cache import (
+    LEAST_TOKENS,
+    PromptCache,
+    entries,
+    fingerprint_or,
+    model_fingerprint,
+    prune,
+)
 from gptcli.engine.scheduler import Scheduler
 from gptcli.engine.shared_cache import TAIL_TOKENS
 from gptcli.sampling import SamplingParams
@@ -156,6 +163,14 @@ def test_fingerprints_tell_files_apart(tmp_path: Path) -> None:
     assert model_fingerprint(first) != model_fingerprint(second)
     assert model_fingerprint(first) == model_fingerprint(first)
     assert model_fingerprint(link) == "ab" * 32
+
+
+def test_what_is_no_file_has_the_fallback(tmp_path: Path) -> None:
+    file = tmp_path / "a.gguf"
+    file.write_bytes(b"x")
+
+    assert fingerprint_or(str(file), "else") == model_fingerprint(file)
+    assert [fingerprint_or(path, "else") for path in ("", str(tmp_path / "none"))] == ["else"] * 2
 
 
 @pytest.mark.parametrize("memory", ["parts", "sliding", "whole"])

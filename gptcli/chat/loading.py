@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 from gptcli.engine.api import Engine, ModelInfo
 from gptcli.errors import GptcliError
@@ -62,11 +61,7 @@ class LoadingModel:
     def fingerprint(self) -> str:
         """Return what tells the file of weights from others; "" where that is not known."""
         if self._fingerprint is None:
-            from gptcli.engine.prompt_cache import model_fingerprint
+            from gptcli.engine.prompt_cache import fingerprint_or
 
-            path = self.model.path if self.model is not None else ""
-            try:
-                self._fingerprint = model_fingerprint(Path(path)) if path else ""
-            except OSError:
-                self._fingerprint = ""
+            self._fingerprint = fingerprint_or(self.model.path if self.model is not None else "", "")
         return self._fingerprint

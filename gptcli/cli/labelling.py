@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from gptcli.cli.batch import Batch
@@ -220,12 +219,10 @@ def classifier_of(engine: Engine, question: Question, params: Params, output: Ou
 
 
 def fingerprint(model: ModelInfo) -> str:
-    from gptcli.engine.prompt_cache import model_fingerprint
+    """Return by what calibrations and heads know a model; it can be part of a file's name."""
+    from gptcli.engine.prompt_cache import fingerprint_or
 
-    try:
-        return model_fingerprint(Path(model.path))
-    except OSError:  # not a file
-        return model.name.replace("/", "-")
+    return fingerprint_or(model.path, model.name.replace("/", "-"))
 
 
 class _Single:

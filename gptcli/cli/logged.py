@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gptcli import paths
@@ -162,10 +161,11 @@ class RunLog:
         self._text = self._thinking = ""
         with self._tolerant() as log:
             if log is not None and self._model is not None:
+                from gptcli.engine.prompt_cache import fingerprint_or
                 from gptcli.store.records import Provenance
 
                 # The engine reads the prompt meanwhile: this is not waited for.
-                self._model_hash = self._model_hash or _hash(self._model)
+                self._model_hash = self._model_hash or fingerprint_or(self._model.path, "")
                 origin = Provenance.of(self._model, sampling, self._model_hash)
                 self._message_id = log.add(self._cid, "assistant", "", provenance=origin)
 
@@ -208,12 +208,3 @@ class RunLog:
 
 def _is_given(name: str, value: object) -> bool:
     return name not in NOT_SETTINGS and value not in (None, False, (), [], "auto")
-
-
-def _hash(model: ModelInfo) -> str:
-    from gptcli.engine.prompt_cache import model_fingerprint
-
-    try:
-        return model_fingerprint(Path(model.path)) if model.path else ""
-    except OSError:
-        return ""

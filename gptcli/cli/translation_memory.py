@@ -6,11 +6,11 @@ import hashlib
 import json
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 from gptcli import paths
 from gptcli.cli.translation_input import SegmentUnit
+from gptcli.engine.prompt_cache import fingerprint_or
 from gptcli.errors import StorageError
 from gptcli.models.resolve import SCRIPTED_PREFIX, ResolvedModel
 from gptcli.output.console import Output
@@ -20,7 +20,6 @@ from gptcli.tasks.translation_checks import Fault, Finding, missing_terms
 from gptcli.tasks.translation_sentence import terms_in
 
 Params = dict[str, Any]
-EDGE = 1 << 20  # bytes at each end of a model's file, by which it is known: all of it would take seconds
 
 
 class RunMemory:
@@ -31,7 +30,8 @@ class RunMemory:
     ) -> None:
         self._memory, self._output, self._task = memory, output, task
         self._model = model.name
-        self._settings = (fingerprint(model.path), task.best, task.seed, FORMS_VERSION)
+        path = model.path.removeprefix(SCRIPTED_PREFIX)
+        self._settings = (fingerprint_or(path, path), task.best, task.seed, FORMS_VERSION)
         self._used: list[str] = []
 
     def key(self, unit: SegmentUnit) -> str:
@@ -113,17 +113,3 @@ def opened_memory(
         yield run_memory
     finally:
         run_memory.close()
-
-
-def fingerprint(path: str) -> str:
-    """Return by what a model's file is known: its size, its first and its last bytes."""
-    file = Path(path.removeprefix(SCRIPTED_PREFIX))
-    try:
-        size = file.stat().st_size
-        with file.open("rb") as data:
-            digest = hashlib.sha256(data.read(EDGE))
-            data.seek(max(0, size - EDGE))
-            digest.update(data.read(EDGE))
-    except OSError:
-        return path
-    return f"{size}-{digest.hexdigest()[:32]}"

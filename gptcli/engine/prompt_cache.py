@@ -71,6 +71,14 @@ def model_fingerprint(path: Path) -> str:
     return digest.hexdigest()
 
 
+def fingerprint_or(path: str, fallback: str) -> str:
+    """Return the fingerprint of the weights at a path, or the fallback where no file can be read."""
+    try:
+        return model_fingerprint(Path(path))
+    except OSError:
+        return fallback
+
+
 class PromptCache:
     """The files of one model with one build and one set of settings, which make up `key`."""
 
