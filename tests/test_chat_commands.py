@@ -267,6 +267,13 @@ def test_show_context_stats_and_model(chat: Chat) -> None:
     assert meter_text(chat.session) == "0% of 4,096"
 
 
+def test_the_window_is_shown_as_bars(chat: Chat) -> None:
+    chat.run("word " * 1232, "/context")
+
+    bars = [line.split()[-1] for line in chat.text.splitlines() if "%" in line and "█" in line]
+    assert bars == ["█" * 7 + "▎", "█" * 16 + "▊"]  # of 24
+
+
 def test_another_model_answers_from_now_on(chat: Chat) -> None:
     chat.run("hello", "/model qwen", "and now?")
 

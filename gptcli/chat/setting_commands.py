@@ -26,7 +26,7 @@ NONE = ("default", "auto", "none", "-")
 
 # What ollama's users type.
 SYNONYMS = {"num_predict": "max_tokens", "n_predict": "max_tokens", "temp": "temperature"}
-BAR_CELLS = 24
+BAR_CELLS = 24  # columns of a bar for the whole window
 
 
 def change(dialog: Dialog, argument: str) -> None:
@@ -198,14 +198,16 @@ def _show_thinking(dialog: Dialog) -> None:
 
 def context(dialog: Dialog, argument: str) -> None:
     """Show what fills the window, as bars."""
-    parts = dialog.session.measure()
-    limit = dialog.session.model.context_limit
-    rows = []
-    for name, tokens in parts.items():
-        if tokens or name in ("messages", "free"):
-            rows.append((name, f"{tokens:,}", f"{tokens / limit:.0%}", _bar(tokens / limit)))
+    from gptcli.output.bars import bar_text, has_blocks
     from gptcli.output.tables import print_table
 
+    parts = dialog.session.measure()
+    limit = dialog.session.model.context_limit
+    rows, blocks = [], has_blocks(dialog.output)
+    for name, tokens in parts.items():
+        if tokens or name in ("messages", "free"):
+            bar = bar_text(tokens / limit * BAR_CELLS, blocks=blocks) if tokens else ""
+            rows.append((name, f"{tokens:,}", f"{tokens / limit:.0%}", bar))
     print_table(dialog.output, ("part", "tokens", "share", ""), rows)
     start = dialog.session.start
     if start:
@@ -226,11 +228,6 @@ def stats(dialog: Dialog, argument: str) -> None:
         f"in all: {total.prompt_tokens:,} prompt tokens ({total.cached_tokens:,} cached), "
         f"{total.completion_tokens:,} written"
     )
-
-
-def _bar(share: float) -> str:
-    cells = round(share * BAR_CELLS)
-    return "█" * cells + "░" * (BAR_CELLS - cells)
 
 
 def _print_facts(dialog: Dialog, facts: Mapping[str, str]) -> None:

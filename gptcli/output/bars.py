@@ -24,7 +24,7 @@ class Bar:
 def print_bars(output: Output, bars: Sequence[Bar]) -> None:
     """Print a bar a line. The longest takes what labels and values leave of the line."""
     width = min(WIDTH, output.width) if output.stdout_is_tty else WIDTH
-    for line in bar_lines(bars, width, blocks=output.stdout_is_tty and has_blocks(output)):
+    for line in bar_lines(bars, width, blocks=has_blocks(output)):
         output.write(line + "\n")
 
 
@@ -49,7 +49,9 @@ def bar_text(cells: float, *, blocks: bool) -> str:
 
 
 def has_blocks(output: Output) -> bool:
-    """Tell whether stdout's encoding has the blocks."""
+    """Tell whether stdout is a terminal whose encoding has the blocks."""
+    if not output.stdout_is_tty:
+        return False
     try:
         EIGHTHS.encode(output.stdout.encoding or "utf-8")
     except UnicodeEncodeError:

@@ -119,7 +119,7 @@ class LabelTable:
         mark = "?" if is_doubtful else " "
         name = fitted(visible(one_line(label)), wide)
         name += " " * (wide - columns_of(name))
-        bar = "" if share is None else bar_text(share * BAR, blocks=self._blocks)
+        bar = "" if share is None else bar_text(share * BAR, blocks=has_blocks(self.output))
         percent = "" if share is None else f"{share:.0%}"
         width = self._width - indent - wide - BAR - 9
         head = f"{' ' * indent}{self._colored(name + mark, color or self._color(label))} "
@@ -161,10 +161,6 @@ class LabelTable:
 
     def _colored(self, text: str, color: str) -> str:
         return f"{color}{text}{RESET}" if color and self.output.stdout_color else text
-
-    @property
-    def _blocks(self) -> bool:
-        return self.output.stdout_is_tty and has_blocks(self.output)
 
     @property
     def _width(self) -> int:
