@@ -346,6 +346,13 @@ def test_export(tmp_path: Path, is_kept: bool, monkeypatch: pytest.MonkeyPatch) 
         chat.store.close()
 
 
+def test_export_to_the_home_of_nobody(chat: Chat) -> None:
+    chat.run("hello", "/export ~nobody-at-all/chat.md", "and then?")
+
+    assert "cannot write ~nobody-at-all/chat.md" in chat.flat
+    assert asked(chat) == ["hello", "and then?"]
+
+
 def test_without_a_store_what_needs_one_says_so(tmp_path: Path) -> None:
     chat = Chat(tmp_path, ["answer"], is_kept=False)
     chat.run("hello", "/list", "/save title", "/fork", "/load x", "/search x")

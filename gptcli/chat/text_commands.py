@@ -40,7 +40,7 @@ def read_glob(dialog: Dialog, argument: str) -> None:
     """Attach the text files that match; what is not text is named and left out."""
     if not argument:
         raise UsageError("/glob needs a pattern", hint="/glob src/**/*.py")
-    names = glob.iglob(_expanded(argument), recursive=True)  # noqa: PTH207 (also of absolute patterns)
+    names = glob.iglob(expanded(argument), recursive=True)  # noqa: PTH207 (also of absolute patterns)
     found = sorted(name for name in names if Path(name).is_file())
     if not found:
         raise UsageError(f"no file matches {argument}")
@@ -86,10 +86,14 @@ def code(dialog: Dialog, argument: str) -> None:
         dialog.output.write(blocks[number - 1])
         dialog.output.finish_text()
         return
-    path = Path(words[0]).expanduser()
+    write_new(dialog, Path(expanded(words[0])), blocks[number - 1])
+
+
+def write_new(dialog: Dialog, path: Path, text: str) -> None:
+    """Write a file and say so. Raises UsageError if it is there already, and StorageError."""
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(blocks[number - 1])
+            file.write(text)
     except FileExistsError as error:
         raise UsageError(f"{path} is there already", hint="another name") from error
     except OSError as error:
@@ -125,13 +129,14 @@ def _answer(dialog: Dialog) -> str:
 
 
 def _document(dialog: Dialog, name: str) -> Document:
-    text = dialog.services.read_text(_expanded(name))
+    text = dialog.services.read_text(expanded(name))
     if not text.strip():
         raise UsageError(f'"{name}" is empty')
     return Document(text, name)
 
 
-def _expanded(name: str) -> str:
+def expanded(name: str) -> str:
+    """Return a file's name with the home directory in place of a leading ~."""
     try:
         return str(Path(name).expanduser())
     except RuntimeError:  # a ~user that is none

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gptcli.chat.text_commands import open_fence
+from gptcli.chat.text_commands import expanded, open_fence, write_new
 from gptcli.chat.turns import Turn
-from gptcli.errors import StorageError, UsageError
+from gptcli.errors import UsageError
 from gptcli.output.amounts import counted
 
 if TYPE_CHECKING:
@@ -123,18 +123,10 @@ def export(dialog: Dialog, argument: str) -> None:
         raise UsageError("/export needs a file", hint="/export chat.md")
     if not dialog.session.turns:
         raise UsageError("there is nothing to write yet")
-    path = Path(argument).expanduser()
+    path = Path(expanded(argument))
     forms: dict[str, TranscriptFormat] = {".json": "json", ".html": "html", ".htm": "html"}
     form = forms.get(path.suffix.lower(), "markdown")
-    text = "".join(transcript([dialog.session.as_stored()], form))
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError as error:
-        raise UsageError(f"{path} is there already", hint="another name") from error
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}") from error
-    dialog.output.status(f"written to {path}")
+    write_new(dialog, path, "".join(transcript([dialog.session.as_stored()], form)))
 
 
 def show_end(dialog: Dialog) -> None:
