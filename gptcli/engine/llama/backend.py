@@ -12,6 +12,7 @@ from typing import Any
 from gptcli.engine.api import EngineSettings, HiddenState, TokenLogprob
 from gptcli.engine.backend import Aborted, Span
 from gptcli.engine.embedding import EMBED_TOKENS, TEXTS_AT_ONCE
+from gptcli.engine.llama.batch import decode
 from gptcli.engine.llama.devices import kv_bytes_per_token
 from gptcli.engine.llama.hidden_states import HiddenStates
 from gptcli.engine.llama.model import LlamaModel
@@ -141,24 +142,11 @@ class LlamaBackend(LlamaModel):
 
         Raises Aborted, or GptcliError; the cache is empty then.
         """
-        batch, n = self._batch, 0
-        for span in spans:
-            span.row = n
-            last = len(span.tokens) - 1
-            for offset, token in enumerate(span.tokens):
-                batch.token[n] = token
-                batch.pos[n] = span.start + offset
-                batch.n_seq_id[n] = 1
-                batch.seq_id[n][0] = span.sequence
-                batch.logits[n] = span.all_rows or (span.is_end and offset == last)
-                n += 1
-        batch.n_tokens = n
-        status = self._lib.llama_decode(self._context, batch)
-        if status != 0:
+        try:
+            decode(self._lib, self._context, self._batch, spans)
+        except (Aborted, GptcliError):
             self._lib.llama_memory_clear(self._memory, True)
-            if status == 2:
-                raise Aborted
-            raise GptcliError(f"llama.cpp could not evaluate the text (llama_decode: {status})")
+            raise
 
     def copy(self, source: int, target: int, length: int, held: int) -> bool:
         """Give the empty sequence `target` the first `length` of the `held` tokens of `source`.
@@ -259,14 +247,9 @@ class LlamaBackend(LlamaModel):
             lib.llama_memory_clear(memory, True)
         batch = lib.llama_batch_init(max(1, len(tokens)), 0, 1)
         try:
-            _fill(batch, tokens, 0, [True] * len(tokens))
-            status = lib.llama_decode(self._embedder, batch)
+            decode(lib, self._embedder, batch, [Span(0, tokens, 0, all_rows=True)])
         finally:
             lib.llama_batch_free(batch)
-        if status == 2:
-            raise Aborted
-        if status != 0:
-            raise GptcliError(f"llama.cpp could not embed the text (llama_decode: {status})")
         pointer = lib.llama_get_embeddings_seq(self._embedder, 0)
         if not pointer:
             raise GptcliError("this model gives no embeddings")
@@ -288,16 +271,6 @@ class LlamaBackend(LlamaModel):
                 in_turn=not self.copies_parts,
             )
         return self._hidden_states.read(texts, states)
-
-
-def _fill(batch: Any, tokens: Sequence[int], start: int, output: Sequence[bool]) -> None:
-    batch.n_tokens = len(tokens)
-    for n, token in enumerate(tokens):
-        batch.token[n] = token
-        batch.pos[n] = start + n
-        batch.n_seq_id[n] = 1
-        batch.seq_id[n][0] = 0
-        batch.logits[n] = output[n]
 
 
 def _log_sum_exp(logits: Any) -> float:

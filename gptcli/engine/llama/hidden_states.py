@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from gptcli.engine.api import HiddenState
-from gptcli.engine.backend import Aborted
+from gptcli.engine.backend import Aborted, Span
 from gptcli.engine.embedding import LEAST_SHARED, shared_prefix
+from gptcli.engine.llama.batch import decode
 from gptcli.errors import GptcliError
 
 PREFIX = 0  # the sequence of what texts have in common
@@ -123,37 +124,25 @@ class HiddenStates:
             room, spans = self._batch_tokens, []
             for text in pending:
                 if room:
-                    span = text.tokens[text.done : text.done + room]
-                    spans.append((text, span))
-                    room -= len(span)
-            self._decode(spans)
-            row = 0
+                    tokens = text.tokens[text.done : text.done + room]
+                    spans.append((text, Span(text.sequence, tokens, text.done, is_end=False)))
+                    room -= len(tokens)
+            self._decode([span for _, span in spans])
             for text, span in spans:
                 for layer, rows in self._found.items():
-                    text.take(layer, rows[row : row + len(span)])
-                text.done += len(span)
-                row += len(span)
+                    text.take(layer, rows[span.row : span.last_row + 1])
+                text.done += len(span.tokens)
             pending = [text for text in pending if text.done < len(text.tokens)]
 
-    def _decode(self, spans: Sequence[tuple[_Text, Sequence[int]]]) -> None:
-        batch, n = self._batch, 0
-        for text, span in spans:
-            for position, token in enumerate(span, text.done):
-                batch.token[n], batch.pos[n] = token, position
-                batch.n_seq_id[n], batch.seq_id[n][0] = 1, text.sequence
-                batch.logits[n] = False
-                n += 1
-        batch.n_tokens = n
+    def _decode(self, spans: Sequence[Span]) -> None:
         self._found.clear()
-        status = self._lib.llama_decode(self._context, batch)
-        if status == 0 and len(self._found) == len(self._names):
-            return
-        self._clear()
-        if status == 2:
-            raise Aborted
-        if status != 0:
-            raise GptcliError(f"llama.cpp could not evaluate the text (llama_decode: {status})")
-        raise GptcliError("the layers of this model's architecture cannot be read")
+        try:
+            decode(self._lib, self._context, self._batch, spans)
+            if len(self._found) != len(self._names):
+                raise GptcliError("the layers of this model's architecture cannot be read")
+        except (Aborted, GptcliError):
+            self._clear()
+            raise
 
     def _on_tensor(self, tensor: int, is_question: bool, _data: object) -> bool:
         """Say whether a tensor is wanted, then copy it; False there ends the evaluation."""
