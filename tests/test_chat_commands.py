@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from gptcli.chat.commands import BY_NAME, COMMANDS
 from gptcli.chat.completion import offers
 from gptcli.chat.dialog import ViewSettings, meter_text
 from gptcli.chat.text_commands import code_blocks, open_fence
-from gptcli.engine.api import Generate, ModelInfo
+from gptcli.engine.api import Delta, Generate, ModelInfo
 from gptcli.engine.scripted import Reply
 from gptcli.errors import EngineCrashedError
 from tests.chat_dialog import CHAT_MODEL, Chat
@@ -265,6 +266,18 @@ def test_show_context_stats_and_model(chat: Chat) -> None:
     for fact in ("scripted", "{# any #}", "4,096 tokens", "messages", "free", "in all:"):
         assert fact in chat.text
     assert meter_text(chat.session) == "0% of 4,096"
+
+
+def test_stats_of_a_stopped_answer_claim_no_counts(chat: Chat) -> None:
+    with closing(chat.session.ask("hello there")) as events:
+        next(event for event in events if isinstance(event, Delta))
+    chat.run("/stats", "and then?", "/stats")
+
+    assert "the last answer was stopped: its tokens are not counted" in chat.text
+    assert [line for line in chat.text.splitlines() if "in all" in line] == [
+        "in all: 0 prompt tokens (0 cached), 0 written",
+        "in all: 8 prompt tokens (0 cached), 2 written",
+    ]
 
 
 def test_the_window_is_shown_as_bars(chat: Chat) -> None:

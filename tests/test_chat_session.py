@@ -11,7 +11,7 @@ import pytest
 from gptcli.chat.recorder import Recorder
 from gptcli.chat.session import ChatEvents, ChatSettings, Session
 from gptcli.chat.window import TurnsLeft
-from gptcli.engine.api import Delta, Finished, FinishReason, Generate, ModelInfo
+from gptcli.engine.api import Delta, Finished, FinishReason, Generate, ModelInfo, Usage
 from gptcli.engine.scripted import ScriptedEngine
 from gptcli.errors import ContextOverflowError, EngineCrashedError, StorageError, UsageError
 from gptcli.messages import Conversation, Message
@@ -136,8 +136,19 @@ def test_a_stopped_answer_is_kept_as_far_as_it_came(chat: Chat) -> None:
     stop_after(chat.session.ask("Count"), 2)
 
     assert chat.stored == [("user", "Count", None), ("assistant", "one two", "cancelled")]
+    assert (chat.session.turns[-1].usage, chat.session.total) == (None, Usage())
     chat.say("Go on", "three")
     assert chat.prompt[1:] == (("assistant", "one two"), ("user", "Go on"))
+
+
+def test_an_answer_that_is_complete_is_not_stopped_any_more(chat: Chat) -> None:
+    chat.engine.reply("one two")
+
+    with closing(chat.session.ask("Count")) as events:
+        next(event for event in events if isinstance(event, Finished))
+
+    assert chat.stored[-1] == ("assistant", "one two", "stop")
+    assert chat.session.total.completion_tokens == 2
 
 
 def test_an_answer_stopped_before_its_first_word_leaves_the_question(chat: Chat) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from gptcli.engine.api import Finished, ModelInfo
+from gptcli.chat.turns import Turn
+from gptcli.engine.api import ModelInfo
 from gptcli.errors import StorageError
 from gptcli.prompts.compose import Document
 from gptcli.sampling import SamplingParams
@@ -71,12 +72,17 @@ class Recorder:
         if self.store is not None and answer_id is not None:
             self.store.grow(answer_id, text, thinking=thinking)
 
-    def finish(self, answer_id: int | None, text: str, thinking: str, finished: Finished) -> None:
-        """Keep a whole answer."""
+    def finish(self, turn: Turn) -> None:
+        """Keep a turn's answer, and how it ended."""
         with self._tolerant() as store:
-            if store is not None and answer_id is not None:
+            if store is not None and turn.answer_id is not None and turn.finish_reason is not None:
                 store.finish(
-                    answer_id, text, finished.reason, finished.usage, finished.timings, thinking=thinking
+                    turn.answer_id,
+                    turn.answer,
+                    turn.finish_reason,
+                    turn.usage,
+                    turn.timings,
+                    thinking=turn.thinking,
                 )
 
     def flush(self) -> None:

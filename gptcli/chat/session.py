@@ -357,7 +357,7 @@ class Session:
                 self.undo()
             raise
         request = self._request()
-        finished: Finished | None = None
+        finished, is_stopped = None, False
         try:
             with closing(stream(self._loading.engine, request)) as events:
                 for event in events:
@@ -369,10 +369,10 @@ class Session:
                         finished = event
                     yield event
         except (GeneratorExit, KeyboardInterrupt):
-            finished = Finished(id=request.id, reason="cancelled", usage=Usage())
+            is_stopped = finished is None
             raise
         finally:
-            self._settle(finished)
+            self._settle(finished, is_stopped=is_stopped)
 
     def _request(self) -> Generate:
         model, settings = self.model, self.settings
@@ -405,24 +405,25 @@ class Session:
         answer_id = self.recorder.begin_answer(self.model, self._sampling, self._loading.fingerprint())
         return replace(turn, answer_id=answer_id)
 
-    def _settle(self, finished: Finished | None) -> None:
-        """Keep the answer as it is now. Without `finished` the engine failed: it stays unfinished."""
+    def _settle(self, finished: Finished | None, *, is_stopped: bool) -> None:
+        """Keep the answer as it is now. Stopped, it has no counts; failed, it stays unfinished."""
         turn = self.turns[-1]
-        self._is_evaluated = finished is not None
-        if finished is None:
-            self._used = None
+        self._is_evaluated = is_stopped or finished is not None
+        self._used = None
+        if finished is not None:
+            if finished.reason == "stop" and not self.model.is_chat:
+                turn = replace(turn, answer=turn.answer.rstrip())
+            usage = finished.usage
+            self._add_usage(usage)
+            turn = replace(turn, finish_reason=finished.reason, usage=usage, timings=finished.timings)
+            self._used = usage.prompt_tokens + usage.completion_tokens
+        elif is_stopped:
+            turn = replace(turn, finish_reason="cancelled", usage=None, timings=None)
+        else:
             self.recorder.flush()
             return
-        if finished.reason == "stop" and not self.model.is_chat:
-            turn = replace(turn, answer=turn.answer.rstrip())
-        turn = replace(
-            turn, finish_reason=finished.reason, usage=finished.usage, timings=finished.timings
-        )
         self.turns[-1] = turn
-        self.recorder.finish(turn.answer_id, turn.answer, turn.thinking, finished)
-        self._add_usage(finished.usage)
-        used = finished.usage.prompt_tokens + finished.usage.completion_tokens
-        self._used = None if finished.reason == "cancelled" else used
+        self.recorder.finish(turn)
 
     def _add_usage(self, usage: Usage) -> None:
         self.total = Usage(

@@ -219,10 +219,13 @@ def stats(dialog: Dialog, argument: str) -> None:
     """Show tokens and speed of the last answer, and the tokens of the whole chat."""
     session = dialog.session
     turn = session.turns[-1] if session.turns else None
-    if turn is None or turn.usage is None:
+    if turn is not None and turn.finish_reason == "cancelled":
+        dialog.output.status("the last answer was stopped: its tokens are not counted")
+    elif turn is None or turn.usage is None:
         raise GptcliError("there is no answer to tell of yet")
-    sample = Sample(text=turn.answer, usage=turn.usage, timings=turn.timings or Timings())
-    dialog.output.status(timings_text(session.model, [sample]))
+    else:
+        sample = Sample(text=turn.answer, usage=turn.usage, timings=turn.timings or Timings())
+        dialog.output.status(timings_text(session.model, [sample]))
     total: Usage = session.total
     dialog.output.status(
         f"in all: {total.prompt_tokens:,} prompt tokens ({total.cached_tokens:,} cached), "
