@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gptcli.errors import StorageError, UsageError
+from gptcli.files import write_whole
 
 ConfigValues = Mapping[str, Any]
 
@@ -80,9 +81,7 @@ def write_value(path: Path, key: str, text: str, known: Collection[str]) -> obje
     place[_key(name)] = value
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".toml.new")
-        draft.write_text(tomlkit.dumps(document), encoding="utf-8")
-        draft.replace(path)
+        write_whole(path, tomlkit.dumps(document))
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}") from error
     return value.unwrap() if hasattr(value, "unwrap") else value

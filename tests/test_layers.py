@@ -24,7 +24,7 @@ ALLOWED = {
     "models": {"settings", "paths"},
     "engine": set(),
 }
-BOTTOM = {"errors", "messages", "sampling", "paths", "languages"}
+BOTTOM = {"errors", "messages", "sampling", "paths", "files", "languages"}
 ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "typer": "cli/",
     "rich": "output/",

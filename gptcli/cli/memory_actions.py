@@ -12,6 +12,7 @@ from gptcli import __version__, paths
 from gptcli.cli.asking import can_ask, is_confirmed
 from gptcli.cli.options import make_output
 from gptcli.errors import StorageError, UsageError
+from gptcli.files import replacing
 from gptcli.languages import find_language
 from gptcli.output.amounts import counted
 from gptcli.output.tables import print_table
@@ -55,8 +56,8 @@ def write_tmx(params: Params) -> None:
     if path.exists() and not params["overwrite"]:
         raise UsageError(f'"{path}" exists', hint="--overwrite")
     try:
-        with path.open("w", encoding="utf-8") as file:
-            file.writelines(_tmx(memory.entries()))
+        with replacing(path) as file:
+            file.writelines(piece.encode() for piece in _tmx(memory.entries()))
     except OSError as error:
         raise StorageError(f'cannot write "{path}": {error.strerror}') from error
 

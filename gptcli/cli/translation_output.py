@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from gptcli.cli.translation_input import Input, SegmentUnit
 from gptcli.errors import GptcliError, StorageError, UsageError
+from gptcli.files import write_whole
 from gptcli.languages import Language
 from gptcli.output.console import Output
 from gptcli.output.translations import TranslationView
@@ -201,7 +199,7 @@ class Documents:
                 self._output.finish_text()
             return
         path = Path(_file_name(self._params["output"], origin))
-        write_whole(path, rendering.data)
+        write_output(path, rendering.data)
         self._output.status(f"{path}")
 
 
@@ -214,31 +212,9 @@ def _file_name(pattern: str, origin: Input) -> str:
     )
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file in one piece: whoever reads it sees the old one or the new. Raises StorageError."""
+def write_output(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all. Raises StorageError."""
     try:
-        if path.exists() and not path.is_file():  # a terminal or a pipe
-            path.write_bytes(data)
-            return
-        target = path.resolve()  # through a link, so that it stays one
-        descriptor, draft = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            mode = target.stat().st_mode & 0o7777 if target.exists() else 0o666 & ~_umask()
-            Path(draft).chmod(mode)
-            Path(draft).replace(target)
-        except BaseException:
-            with suppress(OSError):
-                Path(draft).unlink()
-            raise
+        write_whole(path, data)
     except OSError as error:
         raise StorageError(f'cannot write "{path}": {error.strerror}') from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -11,7 +11,7 @@ from typing import Any
 
 from gptcli.cli.translation_input import SegmentUnit
 from gptcli.cli.translation_memory import RunMemory
-from gptcli.cli.translation_output import Result, Sink, record_of, write_whole
+from gptcli.cli.translation_output import Result, Sink, record_of, write_output
 from gptcli.errors import EngineCrashedError, GptcliError
 from gptcli.output.amounts import counted, duration
 from gptcli.output.console import Output
@@ -96,7 +96,7 @@ class Run:
             "doubtful": self._doubtful,
         }
         text = json.dumps(report, ensure_ascii=False, indent=2) + "\n"
-        write_whole(Path(self._params["report"]), text.encode("utf-8", "replace"))
+        write_output(Path(self._params["report"]), text.encode("utf-8", "replace"))
 
     @property
     def summary(self) -> str:

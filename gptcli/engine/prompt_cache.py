@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gptcli.engine.cells import common_prefix
+from gptcli.files import replacing
 
 MAGIC = b"gptcli prompt 1\n"
 ENDING = ".prompt"
@@ -145,17 +146,12 @@ class PromptCache:
             "tokens": len(tokens),
             "crc": zlib.crc32(state, zlib.crc32(packed)),
         }
-        draft = self._directory / f".{name}.{os.getpid()}"
-        try:
+        with contextlib.suppress(OSError):
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            with replacing(self._directory / name, private=True, durable=False) as file:
                 file.write(MAGIC + json.dumps(head).encode() + b"\n" + packed)
                 file.write(state)
-            draft.replace(self._directory / name)
             prune(self._directory, self._most_bytes)
-        except OSError:
-            with contextlib.suppress(OSError):
-                draft.unlink()
 
 
 def entries(directory: Path) -> list[Entry]:

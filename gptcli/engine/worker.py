@@ -25,6 +25,7 @@ from gptcli.engine.machine import cpu_model
 from gptcli.engine.prompt_cache import PromptCache, model_fingerprint
 from gptcli.engine.scheduler import Scheduler
 from gptcli.errors import GptcliError
+from gptcli.files import write_whole
 
 TEXT_EVERY_S = 0.05
 FINISH_TIMEOUT_S = 0.8  # less than the front waits
@@ -145,9 +146,7 @@ class CrashMemory:
             return
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            draft = self._path.with_suffix(f".{os.getpid()}")
-            draft.write_text(json.dumps([*self._read(), self._key], indent=1), encoding="utf-8")
-            draft.replace(self._path)
+            write_whole(self._path, json.dumps([*self._read(), self._key], indent=1))
         except OSError as error:  # then the next start crashes once more, and is saved once more
             sys.stderr.write(f"cannot remember the crash: {error}\n")
 

@@ -7,7 +7,6 @@ then on, the same commit and hashes are expected, until the user asks for newer 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from typing import Any
 
 from gptcli import paths
 from gptcli.errors import StorageError, UsageError
+from gptcli.files import write_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +116,7 @@ def _changing(path: Path) -> Iterator[dict[str, Any]]:
         with FileLock(path.with_name(f".{path.name}.lock")):
             content = _read(path)
             yield content
-            draft = path.with_name(f".{path.name}.{os.getpid()}")
-            draft.write_text(_text(content), encoding="utf-8")
-            draft.replace(path)
+            write_whole(path, _text(content))
     except OSError as error:
         raise StorageError(
             f"cannot write {path}: {error.strerror}", hint="GPTCLI_DATA_DIR=/another/place gptcli …"

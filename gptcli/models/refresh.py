@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gptcli.errors import GptcliError
+from gptcli.files import write_whole
 from gptcli.models.fit import estimate
 from gptcli.models.gguf import GgufHeader
 from gptcli.models.hub.client import Hub, RemoteRepo
@@ -61,9 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(line)  # noqa: T201
         faults += line.startswith("!")
     if not options.check:
-        draft = options.file.with_suffix(".toml.new")
-        draft.write_text(tomlkit.dumps(document), encoding="utf-8")
-        draft.replace(options.file)
+        write_whole(options.file, tomlkit.dumps(document))
     return 1 if faults else 0
 
 

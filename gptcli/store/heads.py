@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from gptcli import paths
 from gptcli.errors import GptcliError, StorageError, UsageError
+from gptcli.files import write_whole
 from gptcli.tasks.heads import Head
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -42,13 +42,10 @@ def keep_head(name: str, head: Head) -> Path:
     path = head_path(name)
     members = head.members()
     text = json.dumps({"sha256": _checksum(members), "head": members}, ensure_ascii=False) + "\n"
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
+        write_whole(path, text)
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise StorageError(
             f"cannot write {path}: {error.strerror}", hint="GPTCLI_DATA_DIR=/another/place gptcli …"
         ) from error

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from gptcli.cli.logs.reading import NOTHING, opened_logs
 from gptcli.errors import StorageError, UsageError
+from gptcli.files import replacing
 from gptcli.output.amounts import counted
 from gptcli.output.console import Output
 from gptcli.output.transcript import transcript
@@ -44,14 +43,8 @@ def export_conversations(params: Params, output: Output) -> None:
 
 def _write_file(target: Path, pieces: Iterable[str]) -> None:
     """Write a file that appears whole or not at all, for its owner alone."""
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
-            file.writelines(pieces)
-        draft.replace(target)
+        with replacing(target, private=True) as file:
+            file.writelines(piece.encode() for piece in pieces)
     except OSError as error:
         raise StorageError(f"cannot write {target}: {error.strerror}") from error
-    finally:
-        with suppress(OSError):
-            draft.unlink()

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import httpx2
 
 from gptcli.errors import GptcliError, NetworkError, StorageError
+from gptcli.files import write_whole
 from gptcli.models.cache import blob_path, lock_path, part_path, repo_dir
 from gptcli.models.hub.client import MOST_PATIENCE_S, Hub, Location
 from gptcli.models.hub.faults import (
@@ -83,9 +84,7 @@ def mark_head(repo: str, commit: str) -> None:
     """Write down that the commit is the head of main, as `hf` does; llama.cpp looks there offline."""
     path = repo_dir(repo) / "refs" / "main"
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".main.{os.getpid()}")
-    draft.write_text(commit, encoding="ascii")
-    draft.replace(path)
+    write_whole(path, commit)
 
 
 @dataclass(frozen=True, slots=True)
