@@ -183,6 +183,7 @@ def test_overflow_is_status_6_with_both_counts(cli: Cli, script: Script) -> None
 
     assert result.status == 6
     assert (result.error["prompt_tokens"], result.error["context_size"]) == (50, 20)
+    assert result.error["hint"] == "--overflow head, tail or middle keeps a part of the text"
     assert result.stdout == ""
 
 

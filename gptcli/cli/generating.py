@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -18,13 +20,14 @@ from gptcli.cli.sampling_options import (
     template_values,
 )
 from gptcli.engine.api import Engine
-from gptcli.errors import UsageError
+from gptcli.errors import ContextOverflowError, UsageError
 from gptcli.output.answer import AnswerView, Thinking, answer_json, timings_text
 from gptcli.output.console import Output
 from gptcli.prompts.compose import PromptParts
 from gptcli.prompts.library import Template, load_template
 from gptcli.tasks.generate import (
     GenerateTask,
+    Overflow,
     PreparedPrompt,
     generate,
     prepare,
@@ -48,7 +51,7 @@ def run_generate(params: Params) -> None:
     engine_settings(params, path="", name="")
     if task.constraint is not None:
         check_constraint(task.constraint, output)
-    with opened_engine(params, output) as engine:
+    with opened_engine(params, output) as engine, _hinting_at_overflow(task.overflow):
         if template is None:
             task = replace(task, parts=_parts(params))
         else:
@@ -61,6 +64,18 @@ def run_generate(params: Params) -> None:
                 write_long_text(engine, task, params, long_style(template), output, log)
             else:
                 _write(engine, task, params, output, log)
+
+
+@contextmanager
+def _hinting_at_overflow(overflow: Overflow) -> Iterator[None]:
+    """Say of a prompt that is too long, besides what the engine says, that it could be cut."""
+    try:
+        yield
+    except ContextOverflowError as error:
+        if overflow == "error":
+            ways = (error.hint, "--overflow head, tail or middle keeps a part of the text")
+            error.hint = ", or ".join(way for way in ways if way)
+        raise
 
 
 def _template(params: Params) -> tuple[Template | None, dict[str, str]]:

@@ -212,7 +212,13 @@ def classifier_of(engine: Engine, question: Question, params: Params, output: Ou
     if choice is None:
         with Progress(output, "measuring the model, once") as progress:
             choice = measure(engine, question, progress.update)
-        if not params["no_log"]:
+        if choice.left_out:
+            output.note(
+                f"too long for the context window: the form {', the form '.join(choice.left_out)}"
+            )
+        # In a smaller window than the model has, another choice is best than otherwise.
+        is_final = not choice.left_out or engine.model.context_limit >= engine.model.context_length
+        if is_final and not params["no_log"]:
             keep_choice(model, digest, choice)
     output.note(f"form {choice.form}, calibration {choice.calibration}")
     return Classifier(engine, question.task(choice))

@@ -245,6 +245,11 @@ class ModelInfo:
     def is_chat(self) -> bool:
         return self.chat_template is not None
 
+    def window_for(self, tokens: int) -> int | None:
+        """Return a larger context window that has room behind so many tokens; None if there is none."""
+        size = 1 << max(9, tokens.bit_length())
+        return size if self.context_limit < self.context_length and size <= self.context_length else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:

@@ -155,21 +155,16 @@ class PromptEncoder:
         )
         if len(sample) >= info.context_limit:
             estimate = len(sample) * len(text) // CHARACTERS_TO_COUNT // 1000 * 1000
-            raise overflow_error(estimate, info.context_limit, info.context_length, about=True)
+            raise overflow_error(estimate, info, about=True)
 
 
-def overflow_error(
-    prompt_tokens: int, window: int, trained: int, *, about: bool = False
-) -> ContextOverflowError:
+def overflow_error(prompt_tokens: int, model: ModelInfo, *, about: bool = False) -> ContextOverflowError:
     """Return the error that names both token counts and what can be done."""
     count = f"about {prompt_tokens:,}" if about else f"{prompt_tokens:,}"
-    larger = next((size for size in (1 << n for n in range(9, 31)) if size > prompt_tokens), 0)
-    hint = "--overflow head, tail or middle keeps a part of the text"
-    if window < trained and larger <= trained:
-        hint = f"--ctx-size {larger}, or {hint}"
+    larger, window = model.window_for(prompt_tokens), model.context_limit
     return ContextOverflowError(
         f"the prompt has {count} tokens, and the context window holds {window:,}",
-        hint=hint,
+        hint=f"--ctx-size {larger}" if larger else "a shorter text, or a model with a larger window",
         prompt_tokens=prompt_tokens,
         context_size=window,
     )

@@ -214,7 +214,7 @@ class Scheduler:
         if not tokens:
             raise UsageError("the prompt is empty")
         if len(tokens) >= info.context_limit:
-            raise overflow_error(len(tokens), info.context_limit, info.context_length)
+            raise overflow_error(len(tokens), info)
 
     # ----------------------------------------------------------------------------------- admission
 

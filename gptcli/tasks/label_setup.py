@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from gptcli.engine.api import Engine, Score, Scored
+from gptcli.engine.api import Engine, ModelInfo, Score, Scored
+from gptcli.errors import ContextOverflowError
 from gptcli.prompts.labels import Example, Label, LabelForm
 from gptcli.prompts.sentiment import BINARY, WITH_NEUTRAL, sentiment_forms, sentiment_sample
 from gptcli.prompts.topics import SAMPLE, label_form
@@ -26,10 +27,14 @@ Report = Callable[[int, int], object]  # texts measured, of how many
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The form that suits a model best, by its name, and the calibration that belongs to it."""
+    """The form that suits a model best, by its name, and the calibration that belongs to it.
+
+    `left_out`: forms that were not compared, because the context window is too small for them.
+    """
 
     form: str
     calibration: Calibration
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +91,8 @@ def label_question(labels: Sequence[Label], *, is_multi: bool = False) -> Questi
 def measure(engine: Engine, question: Question, on_progress: Report) -> Choice:
     """Measure the model on the sample; return what suits it best. Raises what a request raised.
 
-    With labels in the sample, that is the form with the lowest cross-validated log loss.
+    With labels in the sample, that is the form with the lowest cross-validated log loss, of those that
+    fit in the context window; if none does, that is a ContextOverflowError.
     """
     texts = question.texts or tuple(example.text for example in question.sample)
     asked = [(form, text) for form in question.forms for text in texts]
@@ -99,15 +105,38 @@ def measure(engine: Engine, question: Question, on_progress: Report) -> Choice:
             prefix=pair[0].prompt(pair[1]), continuations=pair[0].continuations, id=numbers[id(pair)]
         ),
     )
+    too_long: dict[str, int] = {}  # tokens by form
     for done, ((form, _), result) in enumerate(results, 1):
-        if not isinstance(result, Scored):
+        if isinstance(result, ContextOverflowError):
+            too_long[form.name] = max(too_long.get(form.name, 0), _prompt_tokens(result))
+        elif isinstance(result, Scored):
+            found[form.name].append((form.scores(result.logprobs),))
+        else:
             assert isinstance(result, Exception)
             raise result
-        found[form.name].append((form.scores(result.logprobs),))
         on_progress(done, len(asked))
+    fitting = [name for name in found if name not in too_long]
+    if not fitting:
+        raise _no_form_fits(engine.model, min(too_long.values()))
     if question.texts:
-        (form,) = question.forms
-        return Choice(form.name, from_prior(found[form.name]))
+        (name,) = fitting
+        return Choice(name, from_prior(found[name]))
     targets = [example.label for example in question.sample]
-    best = min(found, key=lambda name: cross_validated_loss(found[name], targets))
-    return Choice(best, fit(found[best], targets))
+    best = min(fitting, key=lambda name: cross_validated_loss(found[name], targets))
+    return Choice(best, fit(found[best], targets), tuple(too_long))
+
+
+def _prompt_tokens(error: ContextOverflowError) -> int:
+    tokens = error.details.get("prompt_tokens")
+    return tokens if isinstance(tokens, int) else 0
+
+
+def _no_form_fits(model: ModelInfo, tokens: int) -> ContextOverflowError:
+    larger = model.window_for(tokens)
+    return ContextOverflowError(
+        f"asking for a label takes {tokens:,} tokens, and the context window holds "
+        f"{model.context_limit:,}",
+        hint=f"--ctx-size {larger}" if larger else "-m MODEL with a larger context window",
+        prompt_tokens=tokens,
+        context_size=model.context_limit,
+    )
