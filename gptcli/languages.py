@@ -14,7 +14,6 @@ LONGEST = 60  # characters of a tag or a name
 NEAR = 3  # names that are suggested
 # What people call the ones that CLDR calls otherwise.
 MACROLANGUAGES: Mapping[str, str] = {"cmn": "zh", "nb": "no", "arb": "ar", "fil": "tl"}
-RIGHT_TO_LEFT = frozenset({"Arab", "Hebr", "Thaa", "Syrc", "Nkoo", "Adlm", "Rohg"})
 UNSPACED = frozenset({"Hans", "Hant", "Hani", "Jpan", "Thai", "Laoo", "Khmr", "Mymr", "Tibt"})
 
 
@@ -42,10 +41,6 @@ class Language:
         name, _, detail = self.name.partition(" (")
         adjective = _ADJECTIVES.get(detail.removesuffix(")"))
         return f"{adjective} {name}" if adjective else name if not detail else self.name
-
-    @property
-    def is_right_to_left(self) -> bool:
-        return self.script in RIGHT_TO_LEFT
 
     @property
     def has_spaces(self) -> bool:

@@ -32,11 +32,6 @@ class Screen:
         return "\n".join(self._rows()).rstrip("\n")
 
     @property
-    def visible_text(self) -> str:
-        """The screen alone."""
-        return "\n".join(self._rows()[len(self._screen.history.top) :]).rstrip("\n")
-
-    @property
     def cursor(self) -> tuple[int, int]:
         """Column and line, from 0 at the top left of the screen."""
         return self._screen.cursor.x, self._screen.cursor.y

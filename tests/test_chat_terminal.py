@@ -35,7 +35,6 @@ class Terminal:
         )
         self.child.delaybeforesend = None
         self.screen = Screen(columns, lines)
-        self._answered = 0
 
     def type(self, keys: str) -> None:
         self.child.send(keys)

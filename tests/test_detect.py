@@ -54,9 +54,6 @@ def test_what_is_known_of_a_language() -> None:
     assert [find_language(tag).has_spaces for tag in ("zh", "ja", "ko", "de", "th")] == [
         *(False, False, True, True, False)
     ]
-    assert [find_language(tag).is_right_to_left for tag in ("ar", "he", "fa", "en")] == [
-        *(True, True, True, False)
-    ]
 
 
 @pytest.mark.parametrize(

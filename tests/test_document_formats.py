@@ -69,13 +69,6 @@ def test_unnamed_conversions_keep_their_order() -> None:
     assert not check_placeholders(segment, "in %(place)s: %s von %d")
 
 
-def test_masked_text_has_numbered_tags_only() -> None:
-    segment = opened("Use `pip` and **wait** for <3> {{x}}.\n", "markdown").segments[0]
-
-    assert segment.masked() == "Use <1/> and <2>wait</2> for <3> <4/>."
-    assert segment.unmasked("<4/>: <2>warte</2>, <1/>") == "{{x}}: **warte**, `pip`"
-
-
 def test_a_faulty_translation_keeps_the_source_and_is_named() -> None:
     document = opened("Run `make` now.\n\nThen go.\n", "markdown")
 

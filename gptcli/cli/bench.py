@@ -40,6 +40,7 @@ def bench(
         str, option("--batch", metavar="N,N…", help="How many requests at once.", panel=MEASURE)
     ] = "1,2,4,8,16,32",
     prompt_tokens: Annotated[
+        # In fewer, prompts would not differ.
         int, option("--prompt-tokens", min=8, help="Tokens of each prompt.", panel=MEASURE)
     ] = 512,
     tokens: Annotated[int, option("--tokens", min=2, help="Tokens of each answer.", panel=MEASURE)] = 64,

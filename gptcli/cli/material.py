@@ -43,11 +43,6 @@ def read_text(path: str) -> str:
     return decode(data, f'"{path}"')
 
 
-def text_or_file(value: str, is_text: bool) -> str:
-    """Return an option's value: the text itself, or the content of the file it names."""
-    return value if is_text else read_text(value)
-
-
 def decode(data: bytes, name: str) -> str:
     """Return bytes as text: UTF-8, or what a byte order mark says.
 

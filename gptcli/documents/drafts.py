@@ -358,7 +358,6 @@ class Draft:
         """
         if (found := cut(pieces, start)) is None:
             return None
-        more.setdefault("lines", len(LINE_END.split(self.text[found.start : found.end])))
         index = self.segment(found.start, found.end, parts_of(found.core), kind, **more)
         write = write or self.rewrapped
         self.patch(found.start, found.end, index, lambda runs: write(runs, found))

@@ -47,8 +47,7 @@ class PluralForm:
 class Segment:
     """A piece of text to translate. `start` and `end` count characters of Document.text.
 
-    `line_width` is in columns, as wide characters take two: no line of the translation may be longer
-    without need; it is broken when the document is rendered, so that a translation may be one line.
+    Lines are broken when the document is rendered: a translation may be one line.
     """
 
     index: int  # in Document.segments
@@ -59,8 +58,6 @@ class Segment:
     line: int  # where it begins, from 1
     context: str = ""  # msgctxt, the keys of a JSON value, the name of a column or attribute
     notes: tuple[str, ...] = ()  # of the developers for the translators
-    line_width: int | None = None
-    lines: int = 1  # how many lines it takes in the document
     plural: PluralForm | None = None
     present: str | None = None  # the translation that the document has already, perhaps an old one
     pattern: re.Pattern[str] | None = None  # finds placeholders, also those that a translation invents
@@ -73,24 +70,6 @@ class Segment:
     @property
     def placeholders(self) -> tuple[Placeholder, ...]:
         return tuple(part for part in self.parts if isinstance(part, Placeholder))
-
-    @property
-    def masks(self) -> tuple[str, ...]:
-        """A numbered tag for each placeholder, none of which occurs in the text itself."""
-        literal = "".join(part for part in self.parts if isinstance(part, str))
-        return numbered_tags([placeholder.role for placeholder in self.placeholders], literal)
-
-    def masked(self) -> str:
-        """Return the text with numbered tags for all placeholders, for models that change the others."""
-        masks = iter(self.masks)
-        return "".join(part if isinstance(part, str) else next(masks) for part in self.parts)
-
-    def unmasked(self, translation: str) -> str:
-        """Return a translation of `masked()` with the placeholders as they are shown in `text`."""
-        shown = dict(zip(self.masks, (each.shown for each in self.placeholders), strict=True))
-        if not shown:
-            return translation
-        return any_of(shown).sub(lambda found: shown[found[0]], translation)
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,8 +122,6 @@ def _add_text(draft: Draft, lines: Sequence[Line], format: SubtitleFormat, width
         pieces,
         "cue",
         partial(_written, format=format, lines=len(lines), width=max(width, longest), newline=first.end),
-        line_width=max(width, longest),
-        lines=len(lines),
         pattern=TAGS[format],
     )
 

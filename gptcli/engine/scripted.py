@@ -85,7 +85,6 @@ class ScriptedEngine:
         self._model = model or ModelInfo(**SCRIPTED_MODEL)
         self._keeps_requests = keeps_requests
         self.requests: list[Request] = []
-        self.is_closed = False
 
     @classmethod
     def from_file(cls, path: Path) -> ScriptedEngine:
@@ -119,7 +118,7 @@ class ScriptedEngine:
         self._replies.append(Reply(error=error))
 
     def close(self) -> None:
-        self.is_closed = True
+        """There is nothing to close."""
 
     def run(self, requests: Iterable[Request]) -> Generator[Event, None, None]:
         for request in requests:

@@ -43,8 +43,8 @@ def transcript(conversations: Iterable[StoredConversation], form: TranscriptForm
 def conversation_json(conversation: StoredConversation) -> dict[str, Any]:
     """Return a conversation as JSON members, with all that is known of how each answer was made."""
     members = asdict(conversation)
-    for message in members["messages"]:
-        message["is_unfinished"] = message["role"] == "assistant" and message["finish_reason"] is None
+    for message, each in zip(members["messages"], conversation.messages, strict=True):
+        message["is_unfinished"] = each.is_unfinished
     return members
 
 

@@ -55,7 +55,6 @@ class SegmentProgress(Progress):
         super().__init__(output, label, total)
         self._all = total
         self._begun = self._updated = time.monotonic()
-        self._remembered = 0
 
     def advance(self, done: int, remembered: int, tokens: int) -> None:
         """Say how many segments are done, how many of them were remembered, and the tokens written."""

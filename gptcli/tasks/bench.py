@@ -31,7 +31,6 @@ brothers repair nets on the steps of the old customs house. Most visitors walk p
 the hill, although its windows look over the whole bay and its guide knows every wreck on the
 chart. In winter the road to the lighthouse is closed for weeks, so letters, coal and oil are taken
 there by sea, and on clear evenings the keepers signal to the village with a lamp"""
-LEAST_PROMPT = 8  # tokens: in fewer, prompts would not differ
 FITTING_TRIES = 32
 WRITING_WORK = 8  # a token written takes as long as about so many that are read
 

@@ -17,11 +17,6 @@ Ngrams = tuple[Counter[str], ...]  # by length, from 1
 Statistics = list[tuple[int, int, int]]  # by length: n-grams of hypothesis and reference, and in both
 
 
-def chrf(hypothesis: str, reference: str) -> float:
-    """Return the agreement of two texts, from 0 to 100."""
-    return _score(_compare(_ngrams(hypothesis), _ngrams(reference)))
-
-
 def corpus_chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
     """Return the agreement of translations with their references, from 0 to 100, over all n-grams."""
     total: Statistics = [(0, 0, 0)] * ORDER

@@ -125,7 +125,6 @@ class _Writer:
         self, engine: Engine, task: GenerateTask, prepared: PreparedPrompt, words: int, style: LongStyle
     ) -> None:
         self._engine = engine
-        self._style = style
         self._shows_headings = _shows_headings(style, task, prepared.prompt)
         self._prompts = LongPrompts(
             brief=prepared.prompt, words=words, shows_headings=self._shows_headings

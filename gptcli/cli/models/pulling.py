@@ -119,7 +119,6 @@ class _Transfer:
         self._plan, self._output = plan, output
         self._bar = ByteProgress(output, "pulling", plan.size)
         self._before = 0
-        self._is_done = False
 
     def __enter__(self) -> _Transfer:
         self._bar.__enter__()
