@@ -45,6 +45,7 @@ class FakeBackend:
         sliding: int = 16,
         batch_tokens: int = 512,
         most_cells: int = 1 << 20,
+        exact_tokens: int = 0,
         faults: Mapping[int, Exception | Callable[[], None]] | None = None,
     ) -> None:
         self.info = ModelInfo(
@@ -61,6 +62,8 @@ class FakeBackend:
         self._sliding = sliding if memory == "sliding" else 0
         self.restores_parts = memory == "parts"
         self._most_cells = most_cells
+        self.exact_tokens, self.exact_rows = exact_tokens, 2
+        self.exact: list[bool] = []  # by batch, whether it was asked to be
         self.faults = faults or {}
         self._is_aborted = False
         self.aborts = 0
@@ -134,7 +137,8 @@ class FakeBackend:
     def most_cells(self) -> int:
         return self._most_cells
 
-    def evaluate(self, spans: Sequence[Span]) -> None:
+    def evaluate(self, spans: Sequence[Span], *, exact: bool = False) -> None:
+        self.exact.append(exact)
         assert 0 < sum(len(span.tokens) for span in spans) <= self.batch_tokens
         assert all(span.tokens for span in spans), "an empty span"
         assert len({span.sequence for span in spans}) == len(spans), "a sequence twice in a batch"

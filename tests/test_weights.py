@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator
@@ -223,6 +224,36 @@ def test_scores_do_not_depend_on_what_was_asked_before(starter_engine: LocalEngi
     _, mixed = [event for event in starter_engine.run([other, review]) if isinstance(event, Scored)]
 
     assert mixed.logprobs == pytest.approx(alone.logprobs, abs=0.02)
+
+
+def test_exact_scores_are_the_same_to_the_last_bit_in_any_company(starter_model: Path) -> None:
+    head = "Review: A film for a rainy evening.\nVerdict: good\n\nReview: Dull, dull, dull.\nVerdict: bad\n\n"
+    texts = (
+        "too long by half",
+        "a joy",
+        "又吵又脏，再也不来了。" * 6,
+        "it 's fine , I guess , but " * 4,
+        "no",
+    )
+    scores = [
+        Score(
+            prefix=f"{head}Review: {text}\nVerdict:",
+            continuations=(" good", " bad", " not at all bad"),
+            exact=True,
+            id=n,
+        )
+        for n, text in enumerate(texts)
+    ]
+    settings = EngineSettings(model_path=str(starter_model), model_name="starter", parallel=4)
+    with contextlib.closing(LocalEngine(settings)) as engine:
+        orders = (scores, scores[::-1], [*scores[2:], *scores, scores[0]], *([each] for each in scores))
+        found = [
+            {(event.id, event.logprobs) for event in engine.run(order) if isinstance(event, Scored)}
+            for order in orders
+        ]
+
+    assert len(found[0]) == len(scores)
+    assert all(each <= found[0] for each in found)
 
 
 def test_a_kept_prefix_gives_the_same_answer(starter_engine: LocalEngine) -> None:

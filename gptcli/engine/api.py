@@ -40,10 +40,15 @@ class Generate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """Ask for log P(continuation | prefix), in nats, of each continuation."""
+    """Ask for log P(continuation | prefix), in nats, of each continuation.
+
+    `exact`: the result is the same to the last bit whatever else is worked on, if that is so too and the
+    processor allows it; that costs some speed.
+    """
 
     prefix: Prompt
     continuations: tuple[str, ...]
+    exact: bool = False
     id: RequestId = 0
 
 

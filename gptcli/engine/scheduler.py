@@ -41,6 +41,7 @@ ROOM_FOR_ANSWER = 1024  # tokens of the window kept for an answer of unknown len
 CHUNK_BESIDE_ANSWERS = 128  # prompt tokens a step while answers are written: half a second, not two
 BEGUN_AGAIN = 256  # tokens: they are read sooner than an answer is waited for
 LONG_STEP_S = 0.5  # a cancelled answer waits for the end of a shorter step
+PADDING = 15  # cells that an exact evaluation may need besides its tokens
 LEAST_CHUNK = 32  # prompt tokens of one request a step, where several wait: fewer would not pay
 
 
@@ -63,6 +64,7 @@ class Scheduler:
         self._embedding: list[RequestId] = []
         self._cancelled: set[RequestId] = set()
         self._step_s = 0.0  # that the last evaluation took
+        self._in_round = False  # texts to score have been evaluated in part
         self._cache = SharedCache(backend, parallel, self._active, prompt_cache)
 
     # ------------------------------------------------------------------------------------ requests
@@ -122,7 +124,7 @@ class Scheduler:
             return
         started = time.perf_counter()
         try:
-            self._backend.evaluate(spans)
+            self._backend.evaluate(spans, exact=self._is_exact and self._cache.free(PADDING) >= PADDING)
         except Aborted:
             self._lose_cache()
             return
@@ -132,6 +134,21 @@ class Scheduler:
             return
         self._step_s = time.perf_counter() - started
         yield from self._take(spans, branches)
+        self._in_round = self._is_exact
+
+    @property
+    def _is_exact(self) -> bool:
+        """Whether something is scored whose result must not depend on its neighbours.
+
+        That takes small evaluations, and cells in order: none may become free before those in use. So
+        texts are admitted in rounds, none before the last of a round is done; and prompts are read
+        before branches, which come and go.
+        """
+        return any(map(self._wants_exactness, self._active))
+
+    def _wants_exactness(self, strand: AnyStrand) -> bool:
+        wanted = isinstance(strand, ScoreStrand) and strand.request.exact
+        return wanted and self._backend.exact_tokens > 0
 
     # ----------------------------------------------------------------------------------- preparing
 
@@ -224,6 +241,11 @@ class Scheduler:
         self._make_way()
         while self._prepared:
             strand = self._prepared[0]
+            if self._wants_exactness(strand):
+                if self._in_round and self._is_exact:
+                    return
+                if not self._is_exact:
+                    self._cache.begin_round(self._prepared)
             if not self._active and not self._cache.fits_empty(self._prepared):
                 try:
                     self._cache.open(self._prepared)
@@ -266,22 +288,26 @@ class Scheduler:
 
     def _plan_spans(self) -> tuple[list[Span], list[tuple[ScoreStrand, Branch, Span]]]:
         """Return a token of each answer, branches, then chunks of prompts, as far as there are cells."""
-        budget = min(self._backend.batch_tokens, sum(strand.wanted for strand in self._active))
+        is_exact = self._is_exact
+        most = self._backend.exact_tokens if is_exact else self._backend.batch_tokens
+        budget = min(most, sum(strand.wanted for strand in self._active))
         budget = min(budget, self._cache.free(budget))
         spans = [strand.span(1) for strand in self._active if strand.is_writing][:budget]
         budget -= len(spans)
-        branches = self._plan_branches(budget)
-        budget -= sum(len(span.tokens) for _, _, span in branches)
         reading = [s for s in self._active if s.left and not s.is_writing and s.waits_for is None]
+        rows = self._backend.exact_rows if is_exact else budget
+        branches = self._plan_branches(min(budget, rows)) if not (reading and is_exact) else []
+        budget -= sum(len(span.tokens) for _, _, span in branches)
         if spans:
             budget = min(budget, CHUNK_BESIDE_ANSWERS)
         for n, strand in enumerate(reading):
-            share = max(LEAST_CHUNK, budget // (len(reading) - n))
+            share = budget if is_exact else max(LEAST_CHUNK, budget // (len(reading) - n))
             span = strand.span(min(share, budget))
-            if not span.tokens:
+            if not span.tokens or not rows:
                 break
             spans.append(span)
             budget -= len(span.tokens)
+            rows -= is_exact and span.is_end
         return spans + [span for _, _, span in branches], branches
 
     def _plan_branches(self, budget: int) -> list[tuple[ScoreStrand, Branch, Span]]:
@@ -297,7 +323,8 @@ class Scheduler:
             for branch in strand.branches if scratch else strand.branches[:1]:
                 if branch.sequence < 0 and not self._begin_branch(strand, branch, scratch, taken):
                     break
-                if budget < 1:
+                # A branch that is evaluated at once has its cells in order.
+                if budget < 1 or (planned and self._is_exact and branch.left > budget):
                     return planned
                 span = branch.span(strand.evaluated, budget)
                 budget -= len(span.tokens)
@@ -336,7 +363,8 @@ class Scheduler:
             strand_ = by_sequence[span.sequence]
             strand_.evaluated += len(span.tokens)
             if strand_.evaluated == strand_.mark:
-                self._cache.hold(strand_)
+                if not self._wants_exactness(strand_) or self._cache.can_hold(strand_):
+                    self._cache.hold(strand_)
                 if self._is_alone:
                     self._cache.keep_on_disk(strand_)
             if span.is_end:

@@ -102,7 +102,10 @@ def measure(engine: Engine, question: Question, on_progress: Report) -> Choice:
         engine,
         asked,
         lambda pair: Score(
-            prefix=pair[0].prompt(pair[1]), continuations=pair[0].continuations, id=numbers[id(pair)]
+            prefix=pair[0].prompt(pair[1]),
+            continuations=pair[0].continuations,
+            exact=True,
+            id=numbers[id(pair)],
         ),
     )
     too_long: dict[str, int] = {}  # tokens by form

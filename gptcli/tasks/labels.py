@@ -147,7 +147,10 @@ def _request(unit: _Unit[T]) -> Request | Result:
     if unit.form is None:
         return _NOTHING
     return Score(
-        prefix=unit.form.prompt(unit.part), continuations=unit.form.continuations, id=unit.number
+        prefix=unit.form.prompt(unit.part),
+        continuations=unit.form.continuations,
+        exact=True,
+        id=unit.number,
     )
 
 

@@ -9,12 +9,16 @@ from gptcli.engine.backend import Aborted, Span
 from gptcli.errors import GptcliError
 
 
-def decode(lib: Any, context: Any, batch: Any, spans: Iterable[Span]) -> None:
+def decode(
+    lib: Any, context: Any, batch: Any, spans: Iterable[Span], multiples: tuple[int, int] = (1, 1)
+) -> int:
     """Evaluate the spans, as many tokens as the batch has room for, and set their rows.
 
-    Raises Aborted, or GptcliError; what the context's memory holds then is of no use.
+    Tokens and rows of logits are filled up to multiples of so many; return how many tokens were added
+    behind the last span, in its sequence. Raises Aborted, or GptcliError; what the context's memory
+    holds then is of no use.
     """
-    n = 0
+    n = outputs = added = 0
     for span in spans:
         span.row = n
         last = len(span.tokens) - 1
@@ -24,10 +28,21 @@ def decode(lib: Any, context: Any, batch: Any, spans: Iterable[Span]) -> None:
             batch.n_seq_id[n] = 1
             batch.seq_id[n][0] = span.sequence
             batch.logits[n] = span.all_rows or (span.is_end and offset == last)
+            outputs += batch.logits[n]
             n += 1
+    while n % multiples[0]:
+        batch.token[n], batch.pos[n] = batch.token[n - 1], batch.pos[n - 1] + 1
+        batch.n_seq_id[n], batch.seq_id[n][0] = 1, batch.seq_id[n - 1][0]
+        batch.logits[n] = False
+        n, added = n + 1, added + 1
+    for row in range(n):
+        if outputs % multiples[1] and not batch.logits[row]:
+            batch.logits[row] = True
+            outputs += 1
     batch.n_tokens = n
     status = lib.llama_decode(context, batch)
     if status == 2:
         raise Aborted
     if status != 0:
         raise GptcliError(f"llama.cpp could not evaluate the text (llama_decode: {status})")
+    return added
