@@ -141,7 +141,9 @@ GENERATED: dict[DocumentFormat, st.SearchStrategy[str]] = {
     "html": joined(html_block, "\n"),
     "srt": st.lists(srt_cue, min_size=1, max_size=5).map("".join),
     "vtt": joined(vtt_cue).map(lambda cues: f"WEBVTT\n\nNOTE a comment\n\n{cues}"),
-    "po": joined(po_entry).map(lambda entries: PO_HEADER + entries),
+    "po": st.tuples(st.sampled_from(["ru", "de"]), joined(po_entry)).map(
+        lambda it: PO_HEADER.replace("Language: ru", f"Language: {it[0]}") + it[1]
+    ),
     "json": st.builds(
         lambda value, indent, ascii_only: json.dumps(value, indent=indent, ensure_ascii=ascii_only),
         json_values,

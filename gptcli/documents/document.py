@@ -35,13 +35,14 @@ class Patch:
 
     `write` gets the translations, None for a segment without one, and whether one of them is
     doubtful. It raises RefusedError for what cannot be written. A patch without segments is written when
-    anything is translated at all.
+    anything is translated at all, and so is the `otherwise` of one whose segments have no translation.
     """
 
     start: int
     end: int
     segments: tuple[int, ...]
     write: Callable[[Sequence[list[Run] | None], bool], str]
+    otherwise: str | None = None  # None: the range stays as it is
     inner: list[Patch] = field(default_factory=list)  # patches in its placeholders
 
 
@@ -214,8 +215,10 @@ class _Writer:
 
     def written(self, patch: Patch) -> str | None:
         given = [index for index in patch.segments if index in self._changed]
-        if not given and (patch.segments or not self._changed):
+        if not self._changed:
             return None
+        if patch.segments and not given:
+            return patch.otherwise
         translations = [
             self._runs(self._accepted[index], patch) if index in self._accepted else None
             for index in patch.segments
@@ -224,7 +227,7 @@ class _Writer:
             return patch.write(translations, not self._doubtful.isdisjoint(given))
         except RefusedError as error:
             self.refused |= dict.fromkeys(given, str(error))
-            return None
+            return patch.otherwise
 
     def _runs(self, parts: Sequence[str | Placeholder], patch: Patch) -> list[Run]:
         runs = []

@@ -1,21 +1,35 @@
 """gettext PO and POT files: messages without a translation, or with one that is fuzzy.
 
-Everything that is not written anew stays as it is: comments, references, headers, obsolete entries.
+In a file of another language than the target, that is all of them: a message that gets no translation
+has none any more. Of the header, the language and its plural forms are set. All else stays as it is:
+comments, references, the header's other fields, obsolete entries.
 https://www.gnu.org/software/gettext/manual/html_node/PO-Files.html
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from gptcli.documents.document import Patch, RefusedError
-from gptcli.documents.drafts import MESSAGE, BrokenError, Draft, Piece, cut, joined, parts_of, protected
+from gptcli.documents.drafts import (
+    MESSAGE,
+    BrokenError,
+    Cut,
+    Draft,
+    Piece,
+    cut,
+    joined,
+    parts_of,
+    protected,
+)
 from gptcli.documents.plain import Line, lines_of
 from gptcli.documents.plurals import PluralRule, rule_in, rule_of
 from gptcli.documents.segments import PluralForm
 from gptcli.documents.wrapping import Run, width_of
+from gptcli.errors import UsageError
+from gptcli.languages import Language, find_language
 
 KEYWORD = re.compile(r'\s*(msgctxt|msgid_plural|msgid|msgstr(?:\[(\d{1,3})\])?)\s*(?=")')
 STRING = re.compile(r'\s*"((?:[^"\\]|\\.)*)"\s*')
@@ -23,6 +37,10 @@ ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)")
 NAMED = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
 ESCAPED = {char: f"\\{name}" for name, char in NAMED.items()} | {"\\": "\\\\", '"': '\\"'}
 WIDTH = 79  # columns, of gettext's tools
+LOCALES = {"zh": "zh_CN", "zh-Hans": "zh_CN", "zh-Hant": "zh_TW", "sr-Latn": "sr@latin"}
+LOCALE_TAGS = {"sr@latin": "sr-Latn"}
+
+_Write = Callable[[Sequence[list[Run] | None], bool], str]
 
 
 @dataclass(slots=True)
@@ -69,26 +87,31 @@ def read(draft: Draft, language: str, *, all_entries: bool) -> None:
     """
     entries = list(_entries(draft.text))
     header = next((entry for entry in entries if entry.is_header), None)
-    stated = header.msgstrs[0].text if header and header.msgstrs else ""
-    rule = _rule(language, stated)
+    fields = header.msgstrs[0].text if header else ""
+    stated = _stated_language(fields)
+    is_other = bool(stated and language) and not is_same_language(stated, language)
+    is_told = bool(stated) and not is_other
+    rule = (rule_in(fields) if is_told or not language else None) or rule_of(language)
     draft.recode = _declare_utf8
     if header and language:
-        _patch_header(draft, header, language, rule)
+        _patch_header(draft, header, "" if is_told else language, rule)
     wraps = not any(
         value.lines == 1 and value.end - value.start > WIDTH + 10
         for entry in entries
         for value in entry.values.values()
     )
     for entry in entries:
-        is_done = all(value.text for value in entry.msgstrs) and not entry.is_fuzzy
+        is_done = all(value.text for value in entry.msgstrs) and not entry.is_fuzzy and not is_other
         if not entry.is_header and (all_entries or not is_done):
-            _add_entry(draft, entry, rule.forms, wraps=wraps)
+            _add_entry(draft, entry, rule.forms, wraps=wraps, is_other=is_other)
 
 
-def _add_entry(draft: Draft, entry: _Entry, forms: Sequence[PluralForm], *, wraps: bool) -> None:
+def _add_entry(
+    draft: Draft, entry: _Entry, forms: Sequence[PluralForm], *, wraps: bool, is_other: bool
+) -> None:
     msgid, plural = entry.values["msgid"], entry.values.get("msgid_plural")
     context = entry.values["msgctxt"].text if "msgctxt" in entry.values else ""
-    indices, around = [], []
+    cuts: list[tuple[_Value, PluralForm | None, Cut]] = []
     for form in forms if plural else (None,):
         is_singular = plural is None or (form and form.count > 1 and 1 in form.examples)
         source = msgid if is_singular else plural
@@ -98,8 +121,10 @@ def _add_entry(draft: Draft, entry: _Entry, forms: Sequence[PluralForm], *, wrap
             pieces = [replace(piece, is_optional=_is_number(piece)) for piece in pieces]
         if (found := cut(pieces)) is None:
             return
-        around.append(("".join(p.source for p in found.lead), "".join(p.source for p in found.trail)))
-        present = entry.msgstrs[form.index if form else 0 :][:1]
+        cuts.append((source, form, found))
+    indices = []
+    for source, form, found in cuts:
+        present = [] if is_other else entry.msgstrs[form.index if form else 0 :][:1]
         indices.append(
             draft.segment(
                 source.start,
@@ -113,16 +138,22 @@ def _add_entry(draft: Draft, entry: _Entry, forms: Sequence[PluralForm], *, wrap
                 pattern=MESSAGE,
             )
         )
+    around = [
+        ("".join(p.source for p in found.lead), "".join(p.source for p in found.trail))
+        for _, _, found in cuts
+    ]
     writer = _EntryWriter(draft, entry, around, bool(plural), wraps)
     places = tuple(indices)
     msgstrs = entry.msgstrs
-    draft.patches.append(Patch(msgstrs[0].start, msgstrs[-1].end, places, writer.msgstr))
-    start, end = writer.flags_range
-    draft.patches.append(Patch(start, end, places, writer.flags))
+
+    def patch(start: int, end: int, write: _Write, otherwise: str) -> None:
+        draft.patches.append(Patch(start, end, places, write, otherwise if is_other else None))
+
+    patch(msgstrs[0].start, msgstrs[-1].end, writer.msgstr, writer.written([""] * len(places)))
+    patch(*writer.flags_range, writer.flags, writer.flag_line())
     for line in entry.comments:
         if line.text.startswith("#|"):
-            end = line.start + len(line.text + line.end)
-            draft.patches.append(Patch(line.start, end, places, writer.previous))
+            patch(line.start, line.start + len(line.text + line.end), writer.previous, "")
 
 
 def _is_number(piece: Piece) -> bool:
@@ -158,10 +189,14 @@ class _EntryWriter:
                 texts.append(present[place].text)
             else:
                 raise RefusedError("another plural form has no translation")
-        keywords = [f"msgstr[{n}]" for n in range(len(texts))] if self._is_plural else ["msgstr"]
-        return self._draft.newline.join(map(self._written, keywords, texts))
+        return self.written(texts)
 
-    def _written(self, keyword: str, text: str) -> str:
+    def written(self, texts: Sequence[str]) -> str:
+        """Return the msgstr, or all its plural forms, with their keywords."""
+        keywords = [f"msgstr[{n}]" for n in range(len(texts))] if self._is_plural else ["msgstr"]
+        return self._draft.newline.join(map(self._string, keywords, texts))
+
+    def _string(self, keyword: str, text: str) -> str:
         escaped = _escaped(text)
         is_long = width_of(f'{keyword} "{escaped}"') > WIDTH
         was_several = self._entry.values["msgid"].lines > 1 and "\n" in text[:-1]
@@ -268,12 +303,24 @@ def _escaped(text: str) -> str:
 # --------------------------------------------------------------------------------------------- header
 
 
-def _rule(language: str, header: str) -> PluralRule:
-    """Return the header's rule where it is for the language, else the language's own."""
-    stated = rule_in(header)
-    named = re.search(r"^Language:[ \t]*([\w-]+)", header, re.MULTILINE)
-    is_same = not language or (named and _base(named[1]) == _base(language))
-    return stated if stated and is_same else rule_of(language)
+def _stated_language(fields: str) -> str:
+    found = re.search(r"^Language:[ \t]*([\w@-]+)", fields, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def is_same_language(locale: str, tag: str) -> bool:
+    """Tell whether a locale of gettext (zh_TW, sr@latin) has the language and script of a BCP 47 tag."""
+    stated, meant = (_known(name.replace("_", "-")) for name in (LOCALE_TAGS.get(locale, locale), tag))
+    if stated is None or meant is None:
+        return _base(locale) == _base(tag)
+    return (stated.primary, stated.script) == (meant.primary, meant.script)
+
+
+def _known(tag: str) -> Language | None:
+    try:
+        return find_language(tag.partition("@")[0])
+    except UsageError:
+        return None
 
 
 def _base(language: str) -> str:
@@ -281,31 +328,37 @@ def _base(language: str) -> str:
 
 
 def _patch_header(draft: Draft, header: _Entry, language: str, rule: PluralRule) -> None:
+    """Patch the fields that depend on the language; "": it is stated already."""
     value = header.msgstrs[0]
-    stated = re.search(r"^Language:[ \t]*([\w@-]*)", value.text, re.MULTILINE)
-    is_same = stated is not None and _base(stated[1]) == _base(language)
-
-    def write(_translations: Sequence[list[Run] | None], _is_doubtful: bool) -> str:
-        raw = draft.text[value.start : value.end].replace("charset=CHARSET", "charset=UTF-8")
-        if not is_same:
-            raw = _with_field(raw, "Language", language.replace("-", "_"), draft.newline)
-        if not (is_same and rule_in(value.text)):
-            raw = _with_field(raw, "Plural-Forms", str(rule), draft.newline)
-        return raw
-
-    draft.patches.append(Patch(value.start, value.end, (), write))
+    raw = draft.text[value.start : value.end]
+    fields = {"Language": LOCALES.get(language, language.replace("-", "_"))} if language else {}
+    if language or not rule_in(value.text):
+        fields["Plural-Forms"] = str(rule)
+    added = ""
+    for name in ("Language", "Plural-Forms"):
+        line = f'"{name}: {fields[name]}\\n"' if name in fields else ""
+        # On a line of its own, as gettext writes it, with the line end before it; or between others.
+        own = re.search(rf'[\r\n]+[ \t]*("{name}:(?:[^"\\]|\\[^n]|"\s*")*\\n")', raw)
+        within = own or re.search(rf'(?:"|\\n)({name}:(?:[^"\\]|\\[^n])*\\n)', raw)
+        if within is None:
+            added += draft.newline + line if line else ""
+            continue
+        start, end = (own.start(), own.end()) if own else within.span(1)
+        lead = raw[start : within.start(1)]
+        written = lead + (line if own else line[1:-1]) if line else raw[start:end]
+        _patch_anyway(draft, value.start + start, value.start + end, written)
+    if added:
+        _patch_anyway(draft, value.end, value.end, added)
+    if (place := raw.find("charset=CHARSET")) >= 0:
+        start = value.start + place
+        _patch_anyway(draft, start, start + len("charset=CHARSET"), "charset=UTF-8")
     writer = _EntryWriter(draft, header, (), is_plural=False, wraps=False)
-    start, end = writer.flags_range
-    draft.patches.append(Patch(start, end, (), lambda _translations, _is_doubtful: writer.flag_line()))
+    _patch_anyway(draft, *writer.flags_range, writer.flag_line())
 
 
-def _with_field(raw: str, name: str, content: str, newline: str) -> str:
-    """Return the header's strings with a field set, or added at their end."""
-    line = f'"{name}: {content}\\n"'
-    found = re.search(rf'"{name}:(?:[^"\\]|\\[^n]|"\s*")*\\n"', raw)
-    if found:
-        return raw[: found.start()] + line + raw[found.end() :]
-    return raw + newline + line
+def _patch_anyway(draft: Draft, start: int, end: int, text: str) -> None:
+    """Write a text there if anything is translated at all."""
+    draft.patches.append(Patch(start, end, (), lambda _translations, _is_doubtful: text))
 
 
 def _declare_utf8(text: str) -> str:
