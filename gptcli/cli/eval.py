@@ -20,11 +20,12 @@ class EvalTask(StrEnum):
 
     SENTIMENT = "sentiment"
     CLASSIFY = "classify"
+    TRANSLATE = "translate"
 
 
 def eval_command(
     context: typer.Context,
-    task: Annotated[EvalTask, typer.Argument(metavar="TASK", help="sentiment or classify.")],
+    task: Annotated[EvalTask, typer.Argument(metavar="TASK", help="sentiment, classify or translate.")],
     data: Annotated[str, typer.Argument(metavar="DATA", help="Labelled data: CSV, TSV or JSONL.")],
     model: Annotated[
         list[str] | None,
@@ -42,7 +43,7 @@ def eval_command(
         str, option("--text", metavar="COL", help="The column of the texts.", panel=EVAL_PANEL)
     ] = "text",
     label: Annotated[
-        str, option("--label", metavar="COL", help="The column of the right labels.", panel=EVAL_PANEL)
+        str, option("--label", metavar="COL", help="The column of what is right.", panel=EVAL_PANEL)
     ] = "label",
     form: Annotated[
         list[str] | None,
@@ -65,6 +66,25 @@ def eval_command(
             panel=EVAL_PANEL,
         ),
     ] = True,
+    from_: Annotated[
+        str | None,
+        option("--from", metavar="LANG", help="translate: else as the data say.", panel=EVAL_PANEL),
+    ] = None,
+    to: Annotated[
+        str | None,
+        option("--to", metavar="LANG", help="translate: else as the data say.", panel=EVAL_PANEL),
+    ] = None,
+    best: Annotated[
+        int,
+        option(
+            "--best",
+            metavar="N",
+            help="translate: also the choice among N candidates.",
+            panel=EVAL_PANEL,
+            min=1,
+            max=32,
+        ),
+    ] = 1,
     input_format: rec.InputFormatOpt = rec.InputFormat.AUTO,
     limit: rec.LimitOpt = None,
     # ---- common
@@ -82,8 +102,9 @@ def eval_command(
 ) -> None:
     """Measure how good models are at a task: on your own data, models and forms side by side.
 
-    Accuracy, macro-F1, each class, the confusion matrix, whether probabilities mean what they say,
-    records a second, and peak memory.
+    Of labels: accuracy, macro-F1, each class, the confusion matrix, whether probabilities mean what
+    they say. Of translations against references: chrF, BLEU, loops, wrong languages. Of all: records
+    a second, and peak memory.
 
     Examples:
 
@@ -92,6 +113,8 @@ def eval_command(
       gptcli eval classify tickets.csv --text body --label team -m qwen3-1.7b -m qwen3-4b
 
       gptcli eval classify tickets.csv --text body --label team --head tickets
+
+      gptcli eval translate pairs.jsonl --text source --label reference --to fr --best 8
     """
     from gptcli.cli.evaluating import run_eval
 

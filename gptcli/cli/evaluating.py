@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from gptcli.cli.eval_task import EvaluatedTask, Params, Variant
+from gptcli.cli.eval_translate import TRANSLATE
 from gptcli.cli.fitting import labelled_pairs, question_for
 from gptcli.cli.labelling import classifier_of, head_classifier
 from gptcli.cli.opening import opened_engine
@@ -26,25 +27,6 @@ from gptcli.tasks.heads import AnyClassifier
 from gptcli.tasks.label_setup import Question, measure
 from gptcli.tasks.labels import Classifier
 
-Params = dict[str, Any]
-Run = Callable[[Callable[[int], object]], Evaluation]
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """One way to do a task with a model: a form or a head, and how to run it."""
-
-    name: str
-    run: Run
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A task that can be evaluated: its variants, and how the details of a run are shown."""
-
-    variants: Callable[[Engine, Sequence[Item], Params, Output], Iterator[Variant]]
-    show: Callable[[Output, Evaluation, str], None]
-
 
 def run_eval(params: Params, output: Output) -> None:
     """Run the command. What can be refused without a model is refused before one is loaded."""
@@ -52,7 +34,7 @@ def run_eval(params: Params, output: Output) -> None:
     for name in params["head"] or ():
         find_head(name)
     task = TASKS[str(params["task"])]
-    items = _items(params, output)
+    items = task.items(params, output)
     specs = params["model"] or [None]
     for spec in specs[1:]:
         resolve_model(spec)
@@ -70,8 +52,8 @@ def run_eval(params: Params, output: Output) -> None:
 
 def _evaluate(
     params: Params,
-    task: Task,
-    items: Sequence[Item],
+    task: EvaluatedTask,
+    items: Sequence[Any],
     output: Output,
     done: list[dict[str, Any]],
     shown: list[tuple[str, Evaluation]],
@@ -171,13 +153,14 @@ def _show_labels(output: Output, found: Evaluation, title: str) -> None:
 
 # A task more is a line more: what to run, and how to show it.
 TASKS = {
-    "sentiment": Task(_label_variants, _show_labels),
-    "classify": Task(_label_variants, _show_labels),
+    "sentiment": EvaluatedTask(_items, _label_variants, _show_labels),
+    "classify": EvaluatedTask(_items, _label_variants, _show_labels),
+    "translate": TRANSLATE,
 }
 
 
 def _show(
-    task: Task, done: list[dict[str, Any]], shown: list[tuple[str, Evaluation]], output: Output
+    task: EvaluatedTask, done: list[dict[str, Any]], shown: list[tuple[str, Evaluation]], output: Output
 ) -> None:
     for n, (title, found) in enumerate(shown):
         output.write("\n" if n else "")
