@@ -203,6 +203,22 @@ def test_html_segments_and_entities() -> None:
     assert 'value="Ab"' in text
 
 
+@pytest.mark.parametrize(
+    ("source", "texts_found"),
+    [
+        ('<p>First\n<div>Second <a href="x>third</a></div>', ["First", "Second"]),
+        ("<p>First\n<!-- no end <p>Second</p>", ["First"]),
+    ],
+)
+def test_html_without_an_end_is_kept_from_there_on_and_said(source: str, texts_found: list[str]) -> None:
+    document = opened(source, "html")
+
+    assert texts(document) == texts_found
+    assert document.notices == ("line 2: a tag or a comment without an end is kept as it is",)
+    text = rendered(document, ["x < y"] * len(texts_found))
+    assert text.endswith(source[source.index("<", source.index("\n") + 6) :])
+
+
 # ----------------------------------------------------------------------------------------- subtitles
 
 
@@ -253,6 +269,14 @@ def test_a_broken_timing_is_kept_and_said() -> None:
 
     assert texts(document) == ["one", "one"]
     assert document.notices == ("line 6: a timing that is broken is kept as it is",)
+
+
+def test_a_cue_without_a_timing_is_kept_and_said() -> None:
+    good = "1\n00:00:01,000 --> 00:00:02,000\none\n\n"
+    document = opened(f"{good}2\ntwo\n\n{good}", "srt")
+
+    assert texts(document) == ["one", "one"]
+    assert document.notices == ("line 5: a cue without a timing is kept as it is",)
 
 
 # ----------------------------------------------------------------------------------------------- PO

@@ -303,6 +303,30 @@ def test_a_document_over_itself(cli: Cli, script: Script, tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".a.md")] == []
 
 
+def test_dev_stdout_is_stdout(script: Script, tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("# Title\n", encoding="utf-8")
+    command = ("translate", "-i", "a.md", "-o", "/dev/stdout", "--from", "en", "--to", "fr")
+    out = tmp_path / "out.txt"
+    with out.open("w", encoding="utf-8") as file:
+        file.write("before\n")
+        file.flush()
+        subprocess.run(
+            (*COMMAND, *command, "-m", script("Titre")), cwd=tmp_path, stdout=file, check=True
+        )
+
+    assert out.read_text(encoding="utf-8") == "before\n# Titre\n"
+
+
+@pytest.mark.parametrize("field", ["text", "2"])
+def test_chosen_columns(cli: Cli, script: Script, tmp_path: Path, field: str) -> None:
+    (tmp_path / "t.csv").write_text('id;text\r\n1;"Open; close"\r\n2;\r\n', encoding="utf-8")
+    arguments = ("translate", "-i", "t.csv", "--from", "en", "--to", "fr", "--field", field)
+
+    result = cli(*arguments, "-m", script("Ouvrir ; fermer"))
+
+    assert (result.status, result.stdout) == (0, 'id;text\r\n1;"Ouvrir ; fermer"\r\n2;\r\n')
+
+
 def test_a_file_for_each_target(cli: Cli, script: Script, tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("# Title\n", encoding="utf-8")
     arguments = (
@@ -475,6 +499,25 @@ def test_a_dry_run_counts(cli: Cli, script: Script, tmp_path: Path) -> None:
         (["--to", "fr,de", "-i", "a.md", "-o", "b.md"], 2, "several targets need a file each"),
         (["--to", "fr", "-i", "a.md", "-i", "a.md", "-o", "b.md"], 2, "several inputs need a file each"),
         (["--to", "fr", "-i", "a.md", "-o", "no/b.md"], 2, 'there is no directory "no"'),
+        (["--to", "fr", "-i", "a.md", "-o", "{lang}/b.md"], 2, 'there is no directory "fr"'),
+        (["--to", "fr", "-i", "a.md", "-o", "d"], 2, '"d" is a directory'),
+        (
+            ["--to", "fr", "-i", "a.md", "-i", "d/a.md", "-o", "{file}.x"],
+            2,
+            'several translations would be "a.md.x"',
+        ),
+        (
+            ["--to", "fr", "-i", "d/a.md", "-i", "a.md", "-o", "d/{name}.md"],
+            2,
+            'several translations would be "a.md"',
+        ),
+        (
+            ["--to", "fr", "-i", "a.md", "-i", "a.fr.md", "-o", "{name}.fr.md"],
+            2,
+            '"a.fr.md" would be overwritten by a translation',
+        ),
+        (["--to", "fr", "-i", "a.md", "--report", "a.md"], 2, 'the report would overwrite "a.md"'),
+        (["--to", "fr", "-i", "t.csv", "--field", "c"], 2, 'there is no column "c"'),
         (["x", "--to", "fr", "--glossary", "none"], 2, 'cannot read "none": No such file or directory'),
         (["x", "--to", "fr", "--glossary", "a.md"], 2, '"a.md", line 1: a term and its translation'),
         (["--to", "fr", "-i", "bin"], 1, "bin is a binary file, not text"),
@@ -484,6 +527,10 @@ def test_what_is_refused(
     cli: Cli, tmp_path: Path, arguments: list[str], status: int, message: str
 ) -> None:
     (tmp_path / "a.md").write_text("Title\n", encoding="utf-8")
+    (tmp_path / "d").mkdir()
+    for name in ("a.fr.md", "d/a.md"):
+        (tmp_path / name).write_text("Title\n", encoding="utf-8")
+    (tmp_path / "t.csv").write_text("a,b\n1,Some words\n", encoding="utf-8")
     (tmp_path / "bin").write_bytes(bytes(range(256)) * 8)
 
     result = cli("translate", "-m", "no-such-model", *arguments)

@@ -111,10 +111,10 @@ def translate(
             panel=rec.RECORDS_PANEL,
         ),
     ] = TranslationFormat.AUTO,
-    column: Annotated[
+    field: Annotated[
         list[str] | None,
         option(
-            "--column",
+            "--field",
             metavar="NAME",
             help="CSV, TSV: what to translate; else what reads like text.",
             panel=rec.RECORDS_PANEL,

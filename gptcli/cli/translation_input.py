@@ -150,7 +150,7 @@ def options_of(params: Params, target: Language) -> DocumentOptions:
     return DocumentOptions(
         target_language=target.tag,
         all_entries=params["all_entries"],
-        columns=tuple(params["column"] or ()),
+        columns=tuple(params["field"] or ()),
     )
 
 

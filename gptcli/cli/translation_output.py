@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -43,10 +46,32 @@ def check_output(params: Params, targets: Sequence[Language]) -> None:
     records = params["json"] or params["jsonl"] or params["dry_run"]
     if len(targets) > 1 and inputs and not name and not records:
         raise UsageError("several targets need a file each", hint="-o '{name}.{lang}.md', or --jsonl")
-    for each in (name, params["report"]):
-        parent = Path(each).parent if each else None
-        if parent is not None and not parent.is_dir() and "{" not in str(parent):
-            raise UsageError(f'there is no directory "{parent}"', hint=f"mkdir -p {parent}")
+    if name:
+        _check_files(inputs, [file_name(name, each, t) for each in inputs or [""] for t in targets])
+    if (report := params["report"]) is not None:
+        _check_place(report)
+        if report in inputs or report == name:
+            raise UsageError(f'the report would overwrite "{report}"', hint="--report OTHER")
+
+
+def _check_files(inputs: Sequence[str], files: Sequence[str]) -> None:
+    """Raise UsageError where a file would be written twice, or over another input than its own."""
+    for file, times in Counter(map(os.path.realpath, files)).items():
+        if times > 1:
+            raise UsageError(f'several translations would be "{Path(file).name}"', hint="one at a time")
+    own = dict(zip(files, inputs, strict=False)) if len(files) == len(inputs) else {}
+    for file in files:
+        _check_place(file)
+        for each in inputs:
+            if each != own.get(file) and os.path.realpath(each) == os.path.realpath(file):
+                raise UsageError(f'"{each}" would be overwritten by a translation', hint="-o OTHER")
+
+
+def _check_place(file: str) -> None:
+    if Path(file).is_dir():
+        raise UsageError(f'"{file}" is a directory', hint=f"-o '{file.rstrip('/')}/{{file}}'")
+    if not (parent := Path(file).parent).is_dir():
+        raise UsageError(f'there is no directory "{parent}"', hint=f"mkdir -p {parent}")
 
 
 def sink_of(
@@ -198,18 +223,28 @@ class Documents:
             if self._params["text"] is not None:
                 self._output.finish_text()
             return
-        path = Path(_file_name(self._params["output"], origin))
+        path = Path(file_name(self._params["output"], origin.name, origin.target))
+        if _is_stdout(path):
+            self._output.write_bytes(rendering.data, rendering.encoding)
+            return
         write_output(path, rendering.data)
         self._output.status(f"{path}")
 
 
-def _file_name(pattern: str, origin: Input) -> str:
-    name = Path(origin.name if origin.name not in ("", "-") else "text")
+def file_name(pattern: str, name: str, target: Language) -> str:
+    """Return where the translation of a file goes: `{lang}`, `{name}` and `{file}` are filled in."""
+    path = Path(name if name not in ("", "-") else "text")
     return (
-        pattern.replace("{lang}", origin.target.tag)
-        .replace("{name}", name.stem)
-        .replace("{file}", name.name)
+        pattern.replace("{lang}", target.tag).replace("{name}", path.stem).replace("{file}", path.name)
     )
+
+
+def _is_stdout(path: Path) -> bool:
+    """Tell whether a path is where stdout goes, such as /dev/stdout, however that is redirected."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(sys.stdout.fileno()))
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def write_output(path: Path, data: bytes) -> None:

@@ -42,13 +42,17 @@ META_NAMES = _names(
 )
 BUTTONS = _names("submit button reset")
 ATTRIBUTE = re.compile(r"""([^\s"'<>/=]+)(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'=<>`]+)))?""")
+WITHOUT_END = re.compile(r"<[A-Za-z/!?]")
 SPACES = re.compile(r"[ \t\r\n\f]+")
 
 
-class Event(NamedTuple):
-    """What the parser met: text, a character reference, or markup."""
+EventKind = Literal["text", "entity", "open", "close", "other", "broken"]
 
-    kind: Literal["text", "entity", "open", "close", "other"]
+
+class Event(NamedTuple):
+    """What the parser met: text, a character reference, markup, or a tag or a comment without an end."""
+
+    kind: EventKind
     start: int
     end: int
     name: str = ""  # of the tag
@@ -174,6 +178,11 @@ class _Reader:
             )
         elif event.kind == "other" and self._pieces:
             self._put(event.start, event.end)
+        elif event.kind == "broken":  # browsers show nothing from there on
+            self._flush()
+            line = self._draft.line_of(event.start)
+            notice = f"line {line:,}: a tag or a comment without an end is kept as it is"
+            self._draft.notices.append(notice)
         elif event.kind in ("open", "close"):
             self._flush()
             self._block = event.name if event.kind == "open" else ""
@@ -253,8 +262,11 @@ def events(text: str, offset: int = 0) -> Iterator[Event]:
     """Return what a text of HTML consists of, in order and without gaps; `offset` is where it begins."""
     parser = _Parser(text)
     parser.feed(text)
-    parser.close()
     found = parser.found
+    if WITHOUT_END.match(parser.rawdata):
+        found.append(Event("broken", len(text) - len(parser.rawdata), len(text)))
+    else:
+        parser.close()
     for place, event in enumerate(found):
         end = found[place + 1].start if place + 1 < len(found) else len(text)
         if event.kind == "text" and event.end < end:
@@ -273,9 +285,7 @@ class _Parser(HTMLParser):
         self._text = text
         self._lines = [0, *(found.end() for found in re.finditer("\n", text))]
 
-    def _note(
-        self, kind: Literal["text", "entity", "open", "close", "other"], name: str = "", length: int = 0
-    ) -> None:
+    def _note(self, kind: EventKind, name: str = "", length: int = 0) -> None:
         line, column = self.getpos()
         start = self._lines[line - 1] + column
         self.found.append(Event(kind, start, start + length, name))

@@ -89,6 +89,10 @@ def _add_cue(draft: Draft, lines: Sequence[Line], format: SubtitleFormat, width:
         is_broken = any(LOOKS_LIKE_TIMING.match(line.text) for line in block)
         if is_broken or (format == "vtt" and block is not blocks[0]):  # NOTE, STYLE, REGION
             continue
+        if block is not blocks[0] and len(block) > 1 and block[0].text.strip().isdigit():
+            number = draft.line_of(block[0].start)
+            draft.notices.append(f"line {number:,}: a cue without a timing is kept as it is")
+            continue
         for words in _speakers(block):
             _add_text(draft, words, format, width)
 

@@ -88,10 +88,10 @@ def evaluate_translations(
     whole = _members(scored, bleu=not rows)
     if has_bleu() and rows:
         whole["bleu"] = sum(row["bleu"] * row["records"] for row in rows) / len(scored)
-    figures = {name: whole[name] for name in ("chrf", "bleu") if name in whole}
+    figures: dict[str, float] = {name: whole[name] for name in ("chrf", "bleu") if name in whole}
     tokens = sum(each.result.tokens for each in scored if isinstance(each.result, Translation))
     return Evaluation(
-        figures=figures | {name: float(whole[name]) for name in ("loops", "wrong_language", "kept")},
+        figures=figures,
         details={**_rounded(whole), "tokens": tokens, "directions": list(map(_rounded, rows))},
         records=len(scored),
         failed=sum(isinstance(each.result, GptcliError) for each in scored),
