@@ -60,6 +60,11 @@ def test_bleu_is_that_of_sacrebleu_in_words_or_characters() -> None:
 Script = Callable[..., str]
 
 
+@pytest.fixture
+def cli(quick_cli: Cli) -> Cli:
+    return quick_cli
+
+
 def test_models_side_by_side(cli: Cli, script: Script, tmp_path: Path) -> None:
     lines = [
         {"source": CAT, "reference": CHAT, "src_lang": "en", "tgt_lang": "fr"},

@@ -29,6 +29,12 @@ CHAT = ModelInfo(name="chat", context_length=4096, context_limit=4096, chat_temp
 EN, FR, ZH = map(find_language, ("en", "fr", "zh"))
 
 
+@pytest.fixture
+def cli(quick_cli: Cli) -> Cli:
+    """Run the command in this process; what concerns a process has one."""
+    return quick_cli
+
+
 @dataclass(frozen=True, slots=True)
 class Text:
     """A unit to translate."""
@@ -426,10 +432,11 @@ def test_the_glossary_enters_the_prompt_where_its_terms_occur(
 
 
 def test_a_killed_run_goes_on(script: Script, tmp_path: Path, cli: Cli) -> None:
-    lines = [f"Sentence number {n} is here." for n in range(40)]
+    lines = [
+        f"The dog {a}{b} sleeps here." for a in "BDKLM" for b in ("a", "e", "i", "o", *"uy", "au", "oe")
+    ]
     (tmp_path / "a.txt").write_text("\n\n".join(lines) + "\n", encoding="utf-8")
-    replies = [{"text": f"La phrase {n} est ici.", "delay_s": 0.02} for n in range(40)]
-    spec = script(*replies)
+    spec = script(*[{"text": "Le chien dort ici.", "delay_s": 0.05}] * 40)
     command = ("translate", "-i", "a.txt", "-o", "b.txt", "--from", "en", "--to", "fr", "-m", spec)
     with subprocess.Popen((*COMMAND, *command), cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
         memory = tmp_path / "data" / "translations.db"
