@@ -162,6 +162,8 @@ def test_markdown_is_written_in_place() -> None:
         ("Plain words\n", "ein *Wort*", "ein \\*Wort\\*\n"),
         ("Plain words\n", "<b>fett</b>", "\\<b>fett\\</b>\n"),
         ("Plain words\n", "# Kopf", "\\# Kopf\n"),
+        ("> A break  \n> here\\\n> now\n", "Ein<1/>Bruch<2/>jetzt", "> Ein  \n> Bruch\\\n> jetzt\n"),
+        ("Well :smile: done\n", "Gut gemacht :smile:", "Gut gemacht :smile:\n"),
         ("Plain words\n", "1. Punkt", "1\\. Punkt\n"),
         ("Plain words\n", "a\n\nb", "a b\n"),
         ("2 \\* 3 &amp; more\n", "2 * 4 & mehr", "2 * 4 & mehr\n"),

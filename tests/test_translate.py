@@ -436,7 +436,7 @@ def test_a_killed_run_goes_on(script: Script, tmp_path: Path, cli: Cli) -> None:
         f"The dog {a}{b} sleeps here." for a in "BDKLM" for b in ("a", "e", "i", "o", *"uy", "au", "oe")
     ]
     (tmp_path / "a.txt").write_text("\n\n".join(lines) + "\n", encoding="utf-8")
-    spec = script(*[{"text": "Le chien dort ici.", "delay_s": 0.05}] * 40)
+    spec = script(*[{"text": "Le chien dort ici.", "delay_s": 0.02}] * 40)
     command = ("translate", "-i", "a.txt", "-o", "b.txt", "--from", "en", "--to", "fr", "-m", spec)
     with subprocess.Popen((*COMMAND, *command), cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
         memory = tmp_path / "data" / "translations.db"

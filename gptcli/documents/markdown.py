@@ -100,9 +100,8 @@ class _Reader:
                 self._draft.notices.append(f"line {number + 1:,}: kept as it is")
                 return
             line = self._lines[number]
-            found.append(
-                Line(line.start + place, line.text[place : place + len(content.strip())], line.end)
-            )
+            # The spaces at its end may be a line break; those of the last line are no text.
+            found.append(Line(line.start + place, line.text[place:][: len(content.lstrip())], line.end))
         kind: SegmentKind = "heading" if "heading" in around else "paragraph"
         kind = "item" if outside in ("list_item_open", "dd_open") or around == "dt_open" else kind
         for is_text, part in groupby(found, lambda line: NOT_TEXT.fullmatch(line.text.strip()) is None):

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 Environment = dict[str, Any]  # link definitions and footnotes, which decide what is a link
-# What Markdown's many processors add: math, attributes of headings, roles of MyST.
+# What Markdown's many processors add: math, attributes of headings, roles of MyST, names of emoji.
 MARKDOWN = re.compile(
     PROSE.pattern
     + r"|(?P<math>\$\$.+?\$\$|\$(?![\s$])(?:[^$\n\\]|\\.)*?(?<!\s)\$(?!\d))"
-    + r"|(?P<tag>\{:?[ ]*[#.:][^{}\n]*\})|\{[\w:-]+\}(?=`|\Z)",
+    + r"|(?P<tag>\{:?[ ]*[#.:][^{}\n]*\})|\{[\w:-]+\}(?=`|\Z)|(?<![\w:]):[a-z][a-z0-9_+-]*:(?![\w:])",
     re.DOTALL,
 )
 # What to escape, by and by: only as much as it takes for a text to be read as text.
