@@ -398,6 +398,15 @@ def test_json_icu_messages_keep_their_arguments() -> None:
     assert document.check(0, segment.text.replace("here", "} x")).markup
 
 
+def test_json_icu_forms_may_be_one_word() -> None:
+    document = opened('{"a": "{g, select, male {He} other {They}} saw {n}"}', "json")
+
+    new = "{g, select, male {Il} other {Ils}} {n} gesehen"
+    assert rendered(document, [new]) == '{"a": "' + new + '"}'
+    assert check_placeholders(document.segments[0], new + " {m}").invented == ("{m}",)
+    assert check_placeholders(document.segments[0], new.replace("{n}", "")).missing == ("{n}",)
+
+
 def test_json_of_extensions_and_of_flutter() -> None:
     extension = '{"greet": {"message": "Hello $NAME$", "description": "A greeting", "placeholders": {}}}'
     flutter = '{"@@locale": "en", "hi": "Hi there", "@hi": {"description": "Short"}}'

@@ -111,6 +111,8 @@ def _look_alikes(segment: Segment, text: str) -> Counter[str]:
     """Return what looks like a placeholder of the format."""
     if segment.pattern is None:
         return Counter()
+    if any(each.kind == "icu" for each in segment.placeholders):  # whose braces are around texts
+        text = "\n".join(part for part in split_translation(segment, text) if isinstance(part, str))
     return Counter(found[0] for found in segment.pattern.finditer(text) if found[0])
 
 
