@@ -183,7 +183,8 @@ def texts_of(source: Document, translation: Document) -> Iterator[tuple[str, str
     for before, after in zip(source.segments, translation.segments, strict=True):
         if after.present is not None:
             optional = Counter(each.source for each in before.placeholders if each.is_optional)
-            yield before.text, after.present, optional
+            text = "".join(part if isinstance(part, str) else part.source for part in before.parts)
+            yield text, after.present, optional
 
 
 def found_in(kind: str, text: str) -> Counter[str]:
