@@ -279,6 +279,24 @@ def test_records(cli: Cli, script: Script) -> None:
     assert result.status == 0
 
 
+def test_segments_of_several_languages_are_each_in_their_own(
+    cli: Cli, script: Script, tmp_path: Path
+) -> None:
+    texts = (
+        "Good morning, my dear old friend of mine.",
+        "Dieses Wetter ist heute wirklich sehr schön, nicht wahr?",
+        "Bonjour tout le monde, comment allez-vous ?",
+    )
+    (tmp_path / "a.txt").write_text("\n\n".join(texts), encoding="utf-8")
+
+    result = cli("translate", "-i", "a.txt", "--to", "fr", "--jsonl", "-m", script("Le chat dort bien."))
+
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [record["source_lang"] for record in records] == ["en", "de", "fr"]
+    assert records[2]["translation"] == texts[2]
+    assert "a.txt seems to be" in result.stderr
+
+
 def test_strict_and_the_report(cli: Cli, script: Script, tmp_path: Path) -> None:
     spec = script("la la la la la la la la la la")
     arguments = ("translate", "The dogs are asleep.", "--to", "fr", "-m", spec, "--report", "r.json")

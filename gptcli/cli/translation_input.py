@@ -82,6 +82,7 @@ class SourceLanguages:
     given: Language | None
     _last: Language | None = None
     _has_warned: bool = False
+    _own_language: float = OWN_LANGUAGE
     _found: dict[str, Language] = field(default_factory=dict)
 
     def of_document(self, texts: Sequence[str], place: str) -> Language:
@@ -92,6 +93,8 @@ class SourceLanguages:
         if tag == UNKNOWN:
             return self._last or self._language("en")
         language = self._language(tag)
+        # In a text of several languages, each segment tells its own.
+        self._own_language = OWN_LANGUAGE if probability >= UNSURE else UNSURE
         if probability >= UNSURE:
             self.output.note(f"{place}: {language.name} ({probability:.0%})")
         else:
@@ -116,7 +119,7 @@ class SourceLanguages:
         if self.given is not None or sum(map(str.isalpha, text)) < OWN_LETTERS:
             return document
         found: Detection = detect(text)
-        if found.language in (UNKNOWN, document.primary) or found.probability < OWN_LANGUAGE:
+        if found.language in (UNKNOWN, document.primary) or found.probability < self._own_language:
             return document
         return self._language(found.language)
 

@@ -46,11 +46,11 @@ def check_output(params: Params, targets: Sequence[Language]) -> None:
     records = params["json"] or params["jsonl"] or params["dry_run"]
     if len(targets) > 1 and inputs and not name and not records:
         raise UsageError("several targets need a file each", hint="-o '{name}.{lang}.md', or --jsonl")
-    if name:
-        _check_files(inputs, [file_name(name, each, t) for each in inputs or [""] for t in targets])
+    files = [file_name(name, each, t) for each in inputs or [""] for t in targets] if name else []
+    _check_files(inputs, files)
     if (report := params["report"]) is not None:
         _check_place(report)
-        if report in inputs or report == name:
+        if os.path.realpath(report) in map(os.path.realpath, (*inputs, *files)):
             raise UsageError(f'the report would overwrite "{report}"', hint="--report OTHER")
 
 
