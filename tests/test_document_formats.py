@@ -374,7 +374,8 @@ def test_plural_rules_by_tag_and_header() -> None:
 
 def test_json_keeps_keys_order_indentation_and_escapes() -> None:
     source = (
-        '{\r\n\t"a" : {"b": ["One \\u2013 two", 3, null, "http://x.y", "#fff", "snake_case"]}'
+        '{\r\n\t"a" : {"b": ["One \\u2013 two", 3, null, "http://x.y", "#fff", "snake_case", "A_KEY",'
+        ' "1.5em", "pt-BR"]}'
         ',\r\n\t"c":"A\\/B x"}'
     )
     document = opened(source, "json")

@@ -17,9 +17,10 @@ from gptcli.documents.document import MARKUP, RefusedError
 from gptcli.documents.drafts import MESSAGE, BrokenError, Draft, Piece, protected
 
 TOKEN = re.compile(r'[ \t\r\n]*(?:(?P<mark>[{}\[\],:])|(?P<string>")|(?P<other>[^\s{}\[\],:"]+))')
-# No text for a reader: an address, a colour, an identifier, a file.
+# No text for a reader: an address, a colour, an identifier, a file, a length, a locale.
 CONSTANT = re.compile(
-    r"[a-z][\w+.-]*://\S*|mailto:\S+|#[0-9a-fA-F]{3,8}|[a-z0-9]+(?:_[a-z0-9]+)+|[\w/-]+\.[a-z]{2,4}"
+    r"[a-z][\w+.-]*://\S*|mailto:\S+|#[0-9a-fA-F]{3,8}|[a-z0-9]+(?:_[a-z0-9]+)+|[A-Z0-9]+(?:_[A-Z0-9]+)+"
+    r"|[\w/-]+\.[a-z]{2,4}|\d+(?:\.\d+)?(?:px|r?em|vh|vw)|[a-z]{2,3}-[A-Z]{2}"
 )
 ICU_ARGUMENT = re.compile(r"\{\s*[\w.-]+\s*,\s*(?:plural|select|selectordinal)\s*,")
 ICU_BRANCH = re.compile(r"\s*(?:offset:\d+\s*)?(?:=\d+|[\w-]+)\s*\{")
