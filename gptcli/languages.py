@@ -78,6 +78,13 @@ def find_language(text: str) -> Language:
     return found
 
 
+def name_in(language: Language, tag: str) -> str:
+    """Return a language's name in another one, of which the tag is given: 法语 for French in zh."""
+    import langcodes
+
+    return langcodes.Language.get(language.tag).display_name(tag)
+
+
 def _by_tag(tag: str) -> Language | None:
     import langcodes
 

@@ -17,7 +17,6 @@ from gptcli.engine.api import Generate, ModelInfo
 from gptcli.engine.scripted import Reply, ScriptedEngine, prompt_text
 from gptcli.errors import ContextOverflowError, GptcliError
 from gptcli.languages import Language, find_language
-from gptcli.prompts.translation import TranslationPrompt, forms_of
 from gptcli.tasks.translate import TranslateTask, Translation, translate
 from gptcli.tasks.translation_checks import Fault
 from gptcli.tasks.translation_text import Protected
@@ -189,28 +188,6 @@ def test_right_to_left_is_only_text() -> None:
     )
 
     assert result.text == "صباح الخير {x}."
-
-
-@pytest.mark.parametrize(
-    ("name", "description", "begins"),
-    [
-        ("hy-mt2-1.8b", "", "Translate the following segment into French, without"),
-        (
-            "model.gguf",
-            "gemma3 TranslateGemma 4B",
-            "<start_of_turn>user\nYou are a professional English (en)",
-        ),
-        ("EuroLLM-9B", "", "Translate the following English source text to French:\nEnglish: Hello"),
-    ],
-)
-def test_models_made_for_translation_are_asked_in_their_own_words(
-    name: str, description: str, begins: str
-) -> None:
-    model = ModelInfo(name=name, description=description, chat_template="x")
-    asked = TranslationPrompt(text="Hello", source=EN, target=FR)
-
-    text = prompt_text(forms_of(model)[0](asked).prompt).removeprefix("user: ")
-    assert text.startswith(begins)
 
 
 # ------------------------------------------------------------------------------------- the command

@@ -227,6 +227,7 @@ class ModelInfo:
     """What the loaded model says of itself."""
 
     name: str
+    title: str = ""  # what its makers call it, e.g. "Gemma 3 270m"
     path: str = ""
     architecture: str = ""
     description: str = ""  # e.g. "gemma3 270M Q4_K - Medium"

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from gptcli.engine.api import ModelInfo, Prompt
-from gptcli.languages import Language
+from gptcli.languages import Language, name_in
 from gptcli.messages import Conversation, Message
 
 EXAMPLES = 5
@@ -49,8 +49,10 @@ Form = Callable[[TranslationPrompt], Filled]
 def forms_of(model: ModelInfo) -> tuple[Form, ...]:
     """Return the forms that a model is asked in, the best first."""
     for pattern, forms in _MADE_FOR_TRANSLATION:
-        if pattern.search(f"{model.name} {model.description}"):
+        if pattern.search(f"{model.name} {model.title}"):
             return forms
+    if "source_lang_code" in (model.chat_template or ""):  # whatever its file is called
+        return (translategemma,)
     return (instruction, few_shot, turns) if model.is_chat else (few_shot, short_few_shot, bare)
 
 
@@ -108,23 +110,56 @@ def turns(asked: TranslationPrompt) -> Filled:
 
 
 def hunyuan(asked: TranslationPrompt) -> Filled:
-    """Hunyuan-MT and Hy-MT: the words of their model cards, Chinese where one language is Chinese."""
-    is_chinese = "zh" in (asked.source.primary, asked.target.primary)
-    if is_chinese:
-        name = _CHINESE_NAMES.get(asked.target.primary, asked.target.own_name)
-        given = "".join(f"{term} 翻译成 {translation}\n" for term, translation in asked.terms)
-        before = f"参考下面的翻译：\n{given}\n" if given else ""
-        context = f"{asked.context}\n参考上面的信息，" if asked.context else ""
-        ask = f"{before}{context}将以下文本翻译为{name}，注意只需要输出翻译后的结果，不要额外解释：\n\n"
+    """Hunyuan-MT and HY-MT1.5, in the words of their model cards.
+
+    They ask in Chinese where one language is Chinese; for terms and for a context there are no others.
+    """
+    name = name_in(asked.target, "zh")
+    if asked.context:
+        ask = f"参考上面的信息，把下面的文本翻译成{name}，注意不需要翻译上文，也不要额外解释：\n"
+        ask = f"{asked.context}\n{ask}"
+    elif asked.terms or _is_chinese(asked):
+        ask = f"将以下文本翻译为{name}，注意只需要输出翻译后的结果，不要额外解释：\n\n"
     else:
-        given = "".join(f"{term} is translated as {translation}\n" for term, translation in asked.terms)
-        before = f"Refer to these translations:\n{given}\n" if given else ""
-        context = f"{asked.context}\nWith the text above as context, " if asked.context else ""
+        name = asked.target.plain_name
+        ask = f"Translate the following segment into {name}, without additional explanation.\n\n"
+    return Filled(_conversation(_terms_before("参考下面的翻译：", "翻译成", asked) + ask + asked.text))
+
+
+def hunyuan2(asked: TranslationPrompt) -> Filled:
+    """Hy-MT2, in the words of its model card: Chinese where one language is Chinese, else English."""
+    if _is_chinese(asked):
+        name = name_in(asked.target, "zh")
+        terms = _terms_before("参考下面的翻译：", "翻译成", asked)
+        ask = f"将以下文本翻译为{name}，注意只需要输出翻译后的结果，不要额外解释：\n\n"
+        if asked.context:
+            ask = f"请结合背景信息将以下文本翻译为{name}。\n\n【待翻译文本】\n"
+            ask = f"【背景信息】\n{asked.context}\n\n{ask}"
+    else:
+        name = asked.target.plain_name
+        terms = _terms_before("Reference the following translations:", "translates to", asked)
         ask = (
-            f"{before}{context}Translate the following segment into {asked.target.plain_name}, "
-            "without additional explanation.\n\n"
+            f"Translate the following text into {name}. Note that you should only output the translated "
+            "result without any additional explanation:\n\n"
         )
-    return Filled(_conversation(ask + asked.text))
+        if asked.context:
+            ask = (
+                f"[Background Information]\n{asked.context}\n\nPlease translate the following text into "
+                f"{name}, taking the provided background information into consideration.\n\n"
+                "[Source Text]\n"
+            )
+    return Filled(_conversation(terms + ask + asked.text))
+
+
+def _is_chinese(asked: TranslationPrompt) -> bool:
+    return "zh" in (asked.source.primary, asked.target.primary)
+
+
+def _terms_before(heading: str, verb: str, asked: TranslationPrompt) -> str:
+    if not asked.terms:
+        return ""
+    lines = "".join(f"{term} {verb} {translation}\n" for term, translation in asked.terms)
+    return f"{heading}\n{lines}\n"
 
 
 def translategemma(asked: TranslationPrompt) -> Filled:
@@ -159,15 +194,11 @@ def eurollm(asked: TranslationPrompt) -> Filled:
 
 
 _MADE_FOR_TRANSLATION: tuple[tuple[re.Pattern[str], tuple[Form, ...]], ...] = (
-    (re.compile(r"(?:hunyuan|hy)-?mt", re.IGNORECASE), (hunyuan, instruction)),
-    (re.compile(r"translate-?gemma", re.IGNORECASE), (translategemma,)),
+    (re.compile(r"hy[-_ ]?mt[-_ ]?2", re.IGNORECASE), (hunyuan2, instruction)),
+    (re.compile(r"(?:hunyuan|hy)[-_ ]?mt", re.IGNORECASE), (hunyuan, instruction)),
+    (re.compile(r"translate[-_ ]?gemma", re.IGNORECASE), (translategemma,)),
     (re.compile(r"eurollm", re.IGNORECASE), (eurollm, instruction)),
 )
-_CHINESE_NAMES: Mapping[str, str] = {
-    "en": "英语", "fr": "法语", "de": "德语", "es": "西班牙语", "pt": "葡萄牙语", "it": "意大利语",
-    "ja": "日语", "ko": "韩语", "ru": "俄语", "ar": "阿拉伯语", "nl": "荷兰语", "pl": "波兰语",
-    "tr": "土耳其语", "th": "泰语", "vi": "越南语", "zh": "中文",
-}  # fmt: skip
 
 
 def _conversation(text: str) -> Conversation:

@@ -150,6 +150,7 @@ class LlamaModel:
         trained = lib.llama_model_n_ctx_train(model)
         return ModelInfo(
             name=settings.model_name,
+            title=self.metadata("general.name") or "",
             path=settings.model_path,
             architecture=self.metadata("general.architecture") or "",
             description=self._model_description(),
