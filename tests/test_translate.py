@@ -138,6 +138,23 @@ def test_numbers_are_not_lost() -> None:
     assert result.text == "Il a 12 chambres."
 
 
+def test_letters_of_the_source_s_script_are_kept_out_by_a_grammar() -> None:
+    text = Text("他和格罗宁一起工作。", source=ZH, target=EN)
+    result, asked = translated(text, "He works with 格罗宁.", "He works with Groening.", model=CHAT)
+
+    assert (result.text, result.findings) == ("He works with Groening.", ())
+    assert [each.constraint is not None for each in asked] == [False, True, True]
+
+
+def test_words_left_untranslated_are_better_than_no_translation() -> None:
+    text = Text("The trial will be monitored by rangers.", target=ZH)
+    result, asked = translated(text, "试验会由 rangers 来监测。")
+
+    assert (result.text, result.is_kept) == ("试验会由 rangers 来监测。", False)
+    assert result.warnings == ("words left untranslated: rangers",)
+    assert len(asked) == 3  # what is tolerable is not tried again in all ways
+
+
 def test_a_sentence_of_the_prompt_is_no_translation() -> None:
     example = "Le conseil a approuvé la construction du pont"
     result, _ = translated(Text("TL;DR for you"), example, "En bref pour vous")

@@ -6,14 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gptcli.languages import find_language
+from gptcli.languages import Language, find_language
 from gptcli.tasks.chrf import consensus, corpus_chrf
-from gptcli.tasks.constrained import carrying
+from gptcli.tasks.constrained import carrying, without
 from gptcli.tasks.translation_checks import (
     Fault,
     findings,
+    foreign_letters,
     invented_numbers,
     is_looping,
+    left_words,
     number_faults,
     wrong_language,
 )
@@ -141,6 +143,41 @@ def test_numbers_are_not_invented(source: str, translation: str, invented: str) 
     assert invented_numbers(source, translation) == invented
 
 
+@pytest.mark.parametrize(
+    ("source", "translation", "pair", "left"),
+    [
+        ("他与布鲁克斯一起工作。", "He worked with 布鲁克斯.", (ZH, EN), "布鲁克斯"),
+        ("他来了。", "He came.", (ZH, EN), ""),
+        ("Three shooters met Winfrey.", "三名 shooters 会见了 Winfrey。", (EN, ZH), "shooters"),
+        ("He likes a tin of tea.", "他喜欢 a tin。", (EN, ZH), ""),  # too short to be sure
+        (
+            "It began in aboriginal grain stores.",
+            "Es begann in aboriginal grain stores.",
+            (EN, DE),
+            None,
+        ),
+        ("The information is important.", "L'information est important.", (EN, FR), ""),
+        ("The University of Texas won.", "Die University of Texas siegte.", (EN, DE), ""),
+        ("Привет, мир", "Hello мир", (find_language("ru"), EN), "мир"),
+        ("Good morning", "Доброе утро", (EN, find_language("ru")), ""),
+        ("漢字を読む", "汉字", (find_language("ja"), ZH), ""),
+        ("the same old words", "the same old words", (EN, find_language("en-GB")), ""),
+    ],
+)
+def test_words_left_untranslated(
+    source: str, translation: str, pair: tuple[Language, Language], left: str | None
+) -> None:
+    found = left_words(source, translation, *pair)
+    assert found == left if left is not None else found == "in aboriginal grain"
+
+
+def test_words_left_are_a_fault_that_is_tolerable() -> None:
+    found = findings("他与布鲁克斯一起工作了很多年。", "He worked with 布鲁克斯 for many years.", ZH, EN)
+
+    assert [str(each) for each in found] == ["words left untranslated: 布鲁克斯"]
+    assert found[0].is_tolerable
+
+
 def test_a_refrain_is_no_loop_where_the_source_has_it() -> None:
     refrain = "ja ja ja ja ja ja"
     assert is_looping(refrain)
@@ -196,3 +233,19 @@ def test_the_grammar_carries_pieces_over(
     llama: Matcher, pieces: list[str], text: str, fits: bool
 ) -> None:
     assert llama.accepts(carrying(pieces).source, text) is fits
+
+
+@pytest.mark.parametrize(
+    ("pair", "text", "fits"),
+    [
+        ((ZH, EN), "He works with Groening, 3 times.", True),
+        ((ZH, EN), "He works with 格罗宁.", False),
+        ((find_language("ru"), DE), "Grüße aus Köln", True),
+        ((find_language("ru"), DE), "Grüße aus Москва", False),
+        ((find_language("ja"), FR), "une かな", False),
+    ],
+)
+def test_the_grammar_keeps_a_script_out(
+    llama: Matcher, pair: tuple[Language, Language], text: str, fits: bool
+) -> None:
+    assert llama.accepts(without(foreign_letters(*pair)).source, text) is fits

@@ -1,4 +1,4 @@
-"""A grammar that lets a model write freely, but makes it carry certain pieces over, in their order."""
+"""Grammars that let a model write freely, but for what must, or must not, stand in its answer."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ def carrying(pieces: Sequence[str]) -> OutputConstraint:
     between = f"[^{forbidden}]*"
     body = f" {between} ".join(_literal(piece) for piece in pieces)
     return OutputConstraint("grammar", f'root ::= {between} {body} {between} "\\n"?\n')
+
+
+def without(letters: str) -> OutputConstraint:
+    """Return the grammar of one line that has none of the letters, given as a class has them."""
+    return OutputConstraint("grammar", f'root ::= [^{letters}\\n\\r]+ "\\n"?\n')
 
 
 def _literal(piece: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -28,11 +28,12 @@ class Fault(StrEnum):
     SHORT = "far shorter than the source"
     LEFTOVER = "says something about the task"
     COPY = "not translated"
+    LEFT = "words left untranslated"
     TERMS = "glossary"
 
 
 # Better a translation that is doubtful so than none.
-TOLERABLE = frozenset({Fault.SHORT, Fault.TERMS, Fault.INVENTED})
+TOLERABLE = frozenset({Fault.SHORT, Fault.TERMS, Fault.INVENTED, Fault.LEFT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,10 @@ LANGUAGE_LEAST = 24  # letters that it takes to be sure of a wrong language
 LANGUAGE_PROBABILITY, TARGET_PROBABILITY = 0.7, 0.15
 MOST_COMMON = 0.5  # of the n-grams of a translation may be those of one example in the prompt
 COPY_LEAST = 12  # letters: shorter ones may be names
+LEFT_RUN, LEFT_LETTERS = (
+    3,
+    4,
+)  # words in a row, or letters of one word, that are the source's by no chance
 
 _WIDE = re.compile(r"[\u1100-\u11ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]")
 _WIDE_UNITS = 3  # letters of other scripts that say as much as one such character
@@ -102,6 +107,8 @@ def findings(
         found.append(Finding(Fault.COPY))
     elif wrong := wrong_language(translation, target):
         found.append(Finding(Fault.LANGUAGE, wrong))
+    elif left := left_words(source, translation, source_language, target):
+        found.append(Finding(Fault.LEFT, left))
     return found
 
 
@@ -211,6 +218,53 @@ def is_copy(source: str, translation: str) -> bool:
     ):
         return False
     return _folded(source) == _folded(translation)
+
+
+# The letters of scripts, as a regular expression's and a GBNF grammar's class has them.
+_CJK = r"\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
+_LETTERS: Mapping[str, str] = {
+    "Hans": _CJK, "Hant": _CJK, "Jpan": _CJK, "Kore": _CJK, "Cyrl": r"\u0400-\u052f",
+    "Grek": r"\u0370-\u03ff", "Arab": r"\u0620-\u06ff", "Hebr": r"\u05d0-\u05ea",
+    "Deva": r"\u0900-\u097f", "Thai": r"\u0e00-\u0e7f",
+}  # fmt: skip
+_PLAIN_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+
+
+def foreign_letters(source: Language, target: Language) -> str:
+    """Return the class of the letters that the source's script has and the target's lacks.
+
+    "" where they share them, or where those are Latin ones: names stay in these in all scripts.
+    """
+    letters = _LETTERS.get(source.script, "")
+    return letters if letters != _LETTERS.get(target.script, "") else ""
+
+
+def left_words(source: str, translation: str, source_language: Language, target: Language) -> str:
+    """Return words of the source that a translation has as they are, and that are no names.
+
+    They are letters of a script that the target lacks; where only the target's is not Latin, words in
+    small letters; else several of these in a row, as languages share single words.
+    """
+    if source_language.primary == target.primary:
+        return ""
+    if letters := foreign_letters(source_language, target):
+        return " ".join(re.findall(f"[{letters}]+", translation))
+    small = [word for word in _PLAIN_WORD.findall(source) if word[0].islower()]
+    if source_language.script == "Latn" != target.script:
+        known = {word for word in small if len(word) >= LEFT_LETTERS}
+        latin = re.findall(r"[^\W\d_\u0370-\uffff]+", translation)
+        return " ".join(word for word in latin if word in known)
+    return _shared_run(_PLAIN_WORD.findall(source), _PLAIN_WORD.findall(translation))
+
+
+def _shared_run(words: Sequence[str], others: Sequence[str]) -> str:
+    """Return the first LEFT_RUN words in a row, all in small letters, that are in both."""
+    runs = {tuple(words[at : at + LEFT_RUN]) for at in range(len(words) - LEFT_RUN + 1)}
+    for at in range(len(others) - LEFT_RUN + 1):
+        run = tuple(others[at : at + LEFT_RUN])
+        if run in runs and all(word[0].islower() for word in run):
+            return " ".join(run)
+    return ""
 
 
 def _folded(text: str) -> str:

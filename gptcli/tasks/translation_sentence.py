@@ -1,7 +1,8 @@
 """One sentence: ask for it, look for faults, and ask in other ways until there are none.
 
 The ways, each after the one before failed: the model's best form; its other forms and samples, of
-which the one is taken that agrees most with the others; decoding within a grammar that carries over
+which the one is taken that agrees most with the others (fewer where a fault is tolerable, and within a
+grammar where letters of the source's script were left); decoding within a grammar that carries over
 what was lost; pieces, cut at what is protected or at a clause. What then still fails is not translated.
 """
 
@@ -18,7 +19,7 @@ from gptcli.languages import Language
 from gptcli.prompts.translation import Form, TranslationPrompt, examples
 from gptcli.sampling import OutputConstraint, SamplingParams
 from gptcli.tasks.chrf import consensus
-from gptcli.tasks.constrained import carrying
+from gptcli.tasks.constrained import carrying, without
 from gptcli.tasks.jobs import Job
 from gptcli.tasks.ordered import Result
 from gptcli.tasks.prose import count_words, cut_at_clause
@@ -26,6 +27,7 @@ from gptcli.tasks.translation_checks import (
     Fault,
     Finding,
     findings,
+    foreign_letters,
     is_from_examples,
     missing_terms,
     number_spans,
@@ -47,8 +49,9 @@ Term = tuple[str, str]
 # Of candidates beside the likeliest text, in turn. Eight of them gave 3.0 to 3.5 chrF more than one.
 BEST_TEMPERATURES = (0.3, 0.6)
 RETRY_TEMPERATURE = 0.5
-TOP_P, MIN_P = 0.95, 0.02
-RETRIES = 4
+# Without top-k, top-p would sort the whole vocabulary for each token, which takes longer than the token.
+TOP_K, TOP_P, MIN_P = 40, 0.95, 0.02
+RETRIES, TOLERABLE_RETRIES = 4, 2
 SPLIT_WORDS = 10  # a sentence that failed is cut in two if it has so many words
 SPLITS = 2  # how often in a row
 # Tokens that an answer may take: for each letter of the source, or three for a Chinese character. A
@@ -94,6 +97,14 @@ class Sentence:
         return text_of(self.parts)
 
     @property
+    def _usable(self) -> list[Draft]:
+        return [draft for draft in self.drafts if all(each.is_tolerable for each in draft.findings)]
+
+    @property
+    def _faults(self) -> set[Fault]:
+        return {finding.fault for draft in self.drafts for finding in draft.findings}
+
+    @property
     def terms(self) -> tuple[Term, ...]:
         return terms_in(self.text, self.settings.terms)
 
@@ -106,9 +117,8 @@ class Sentence:
             clean = [draft for draft in self.drafts if not draft.findings]
             if clean:
                 return _most_agreeing(clean)
-        usable = [draft for draft in self.drafts if all(each.is_tolerable for each in draft.findings)]
-        if usable:
-            return _most_agreeing(usable)
+        if self._usable:
+            return _most_agreeing(self._usable)
         if self.errors and not self.drafts:
             raise self.errors[0]
         return Draft(self.text, self.drafts[0].findings, is_kept=True)
@@ -125,17 +135,19 @@ class Sentence:
 
     def _again(self) -> Job[None]:
         forms = self.settings.forms
-        requests = [self._request(form) for form in forms[1:]]
+        letters = foreign_letters(self.settings.source, self.settings.target)
+        constraint = without(letters) if letters and Fault.LEFT in self._faults else None
+        requests = [self._request(form, constraint=constraint) for form in forms[constraint is None :]]
+        count = TOLERABLE_RETRIES if self._usable else RETRIES
         requests += [
-            self._request(forms[seed % len(forms)], RETRY_TEMPERATURE, 101 + seed)
-            for seed in range(RETRIES - len(requests))
+            self._request(forms[seed % len(forms)], RETRY_TEMPERATURE, 101 + seed, constraint)
+            for seed in range(count - len(requests))
         ]
-        yield from self._ask(requests)
+        yield from self._ask(requests[:count])
 
     def _carrying(self) -> Job[None]:
         pieces = self._pieces_to_carry()
-        faults = {finding.fault for draft in self.drafts for finding in draft.findings}
-        if not pieces or not faults & {Fault.PLACEHOLDERS, Fault.NUMBERS, Fault.TERMS}:
+        if not pieces or not self._faults & {Fault.PLACEHOLDERS, Fault.NUMBERS, Fault.TERMS}:
             return
         constraint = carrying(pieces)
         yield from self._ask(
@@ -144,7 +156,7 @@ class Sentence:
 
     def _in_pieces(self) -> Job[None]:
         pieces = self._cut()
-        if len(pieces) < 2:
+        if len(pieces) < 2 or (self._usable and Fault.SHORT not in self._faults):
             return
         peeled = [_without_opening_marks(peel(piece)) for piece in pieces]
         drafts = yield from together(
@@ -175,7 +187,7 @@ class Sentence:
         )
         sampling = SamplingParams(
             temperature=temperature,
-            top_k=0,
+            top_k=TOP_K,
             top_p=TOP_P,
             min_p=MIN_P,
             seed=settings.seed + seed,
