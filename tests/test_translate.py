@@ -138,21 +138,37 @@ def test_numbers_are_not_lost() -> None:
     assert result.text == "Il a 12 chambres."
 
 
-def test_letters_of_the_source_s_script_are_kept_out_by_a_grammar() -> None:
-    text = Text("他和格罗宁一起工作。", source=ZH, target=EN)
-    result, asked = translated(text, "He works with 格罗宁.", "He works with Groening.", model=CHAT)
+@pytest.mark.parametrize(
+    ("text", "is_kept_out"),
+    [
+        (Text("他和格罗宁一起工作。", source=ZH, target=EN), True),
+        (Text("他和 {格} 一起工作。", source=ZH, target=EN, protected=(Protected("{格}"),)), False),
+        (Text("He works with Groening.", target=ZH), False),
+        (Text("He works with Groening.", target=DE), False),
+    ],
+)
+def test_letters_that_the_target_lacks_are_kept_out_by_a_grammar(text: Text, is_kept_out: bool) -> None:
+    _, asked = translated(text, text.text)
 
-    assert (result.text, result.findings) == ("He works with Groening.", ())
-    assert [each.constraint is not None for each in asked] == [False, True, True]
+    assert (asked[0].constraint is not None) is is_kept_out
 
 
-def test_words_left_untranslated_are_better_than_no_translation() -> None:
+def test_words_left_untranslated_are_asked_for_again_as_names_alone() -> None:
     text = Text("The trial will be monitored by rangers.", target=ZH)
-    result, asked = translated(text, "试验会由 rangers 来监测。")
+    result, asked = translated(text, "试验会由 rangers 来监测。", "试验会由护林员来监测。")
+    left, _ = translated(text, "试验会由 rangers 来监测。")
 
-    assert (result.text, result.is_kept) == ("试验会由 rangers 来监测。", False)
-    assert result.warnings == ("words left untranslated: rangers",)
-    assert len(asked) == 3  # what is tolerable is not tried again in all ways
+    assert (result.text, result.findings) == ("试验会由护林员来监测。", ())
+    assert [each.constraint is not None for each in asked] == [False, True]
+    assert (left.text, left.is_kept) == ("试验会由 rangers 来监测。", False)
+    assert left.warnings == ("words left untranslated: rangers",)
+
+
+def test_what_is_tolerable_is_tried_again_fewer_times() -> None:
+    text = Text("This began in aboriginal grain stores.", target=DE)
+    _, asked = translated(text, "Das begann in aboriginal grain stores.")
+
+    assert len(asked) == 3
 
 
 def test_a_sentence_of_the_prompt_is_no_translation() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gptcli.languages import Language, find_language
 from gptcli.tasks.chrf import consensus, corpus_chrf
-from gptcli.tasks.constrained import carrying, without
+from gptcli.tasks.constrained import carrying, only_names, without
 from gptcli.tasks.translation_checks import (
     Fault,
     findings,
@@ -249,3 +249,16 @@ def test_the_grammar_keeps_a_script_out(
     llama: Matcher, pair: tuple[Language, Language], text: str, fits: bool
 ) -> None:
     assert llama.accepts(without(foreign_letters(*pair)).source, text) is fits
+
+
+@pytest.mark.parametrize(
+    ("text", "fits"),
+    [
+        ("试验由 Winfrey 和 Élan 监测，3 次。", True),
+        ("试验由 rangers 监测。", False),
+        ("在植物ations上", False),
+        ("NPWS 表示", True),
+    ],
+)
+def test_the_grammar_keeps_small_latin_words_out(llama: Matcher, text: str, fits: bool) -> None:
+    assert llama.accepts(only_names().source, text) is fits

@@ -26,6 +26,14 @@ def without(letters: str) -> OutputConstraint:
     return OutputConstraint("grammar", f'root ::= [^{letters}\\n\\r]+ "\\n"?\n')
 
 
+def only_names() -> OutputConstraint:
+    """Return the grammar of one line in which words in Latin letters begin with a capital one."""
+    capitals, letters = r"A-Z\u00c0-\u00de", r"A-Za-z\u00c0-\u024f"
+    return OutputConstraint(
+        "grammar", f'root ::= ([{capitals}] [{letters}]* | [^{letters}\\n\\r])+ "\\n"?\n'
+    )
+
+
 def _literal(piece: str) -> str:
     return '"' + "".join(map(_escaped, piece)) + '"'
 

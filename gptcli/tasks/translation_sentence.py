@@ -1,9 +1,9 @@
 """One sentence: ask for it, look for faults, and ask in other ways until there are none.
 
-The ways, each after the one before failed: the model's best form; its other forms and samples, of
-which the one is taken that agrees most with the others (fewer where a fault is tolerable, and within a
-grammar where letters of the source's script were left); decoding within a grammar that carries over
-what was lost; pieces, cut at what is protected or at a clause. What then still fails is not translated.
+The ways, each after the one before failed: the model's best form, without letters of a script that the
+target lacks; its other forms and samples, of which the one is taken that agrees most with the others
+(fewer where a fault is tolerable); decoding within a grammar that carries over what was lost; pieces,
+cut at what is protected or at a clause. What then still fails is not translated.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gptcli.languages import Language
 from gptcli.prompts.translation import Form, TranslationPrompt, examples
 from gptcli.sampling import OutputConstraint, SamplingParams
 from gptcli.tasks.chrf import consensus
-from gptcli.tasks.constrained import carrying, without
+from gptcli.tasks.constrained import carrying, only_names, without
 from gptcli.tasks.jobs import Job
 from gptcli.tasks.ordered import Result
 from gptcli.tasks.prose import count_words, cut_at_clause
@@ -135,12 +135,13 @@ class Sentence:
 
     def _again(self) -> Job[None]:
         forms = self.settings.forms
-        letters = foreign_letters(self.settings.source, self.settings.target)
-        constraint = without(letters) if letters and Fault.LEFT in self._faults else None
-        requests = [self._request(form, constraint=constraint) for form in forms[constraint is None :]]
+        if self._usable and Fault.LEFT in self._faults and self._may_have_only_names:
+            yield from self._ask([self._request(forms[0], constraint=only_names())])
+            return
         count = TOLERABLE_RETRIES if self._usable else RETRIES
+        requests = [self._request(form) for form in forms[1:]]
         requests += [
-            self._request(forms[seed % len(forms)], RETRY_TEMPERATURE, 101 + seed, constraint)
+            self._request(forms[seed % len(forms)], RETRY_TEMPERATURE, 101 + seed)
             for seed in range(count - len(requests))
         ]
         yield from self._ask(requests[:count])
@@ -165,6 +166,24 @@ class Sentence:
         text = "".join(each.around(draft.text) for each, draft in zip(peeled, drafts, strict=True))
         kept = [finding for draft in drafts if draft.is_kept for finding in draft.findings]
         self.drafts.append(Draft(text, tuple(dict.fromkeys((*kept, *self._findings(text))))))
+
+    @property
+    def _own_script(self) -> OutputConstraint | None:
+        """What keeps letters out that the target's script lacks; None: it may well have them.
+
+        Small models leave a word as it is where they know none for it, and know one if they must.
+        """
+        letters = foreign_letters(self.settings.source, self.settings.target)
+        shown = "".join(part.shown for part in self.parts if isinstance(part, Protected))
+        given = shown + "".join(wanted for _, wanted in self.terms)
+        return without(letters) if letters and not re.search(f"[{letters}]", given) else None
+
+    @property
+    def _may_have_only_names(self) -> bool:
+        """Whether a word in small Latin letters would be one that was left."""
+        settings = self.settings
+        is_plain = not any(isinstance(part, Protected) for part in self.parts) and not self.terms
+        return settings.source.script == "Latn" != settings.target.script and is_plain
 
     # ---------------------------------------------------------------------------------------- asking
 
@@ -196,7 +215,7 @@ class Sentence:
         return Generate(
             prompt=filled.prompt,
             sampling=sampling,
-            constraint=constraint,
+            constraint=constraint or self._own_script,
             stop=filled.stop,
             thinking=False,
         )

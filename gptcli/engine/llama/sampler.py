@@ -193,7 +193,10 @@ class Sampler:
         # Testing a whole vocabulary against a grammar takes tens of milliseconds, testing the one
         # token that the chain chose takes microseconds, and most of the time it is allowed
         # (the same order as in llama.cpp's common_sampler_sample).
-        token, _ = self._choose(self._logits.candidates(row))
+        if self._is_plain_greedy:
+            token = int(self._logits.row(row).argmax())
+        else:
+            token, _ = self._choose(self._logits.candidates(row))
         if not self._is_allowed(token):
             array = self._logits.candidates(row)
             self._lib.llama_sampler_apply(self._grammar, ctypes.byref(array))
