@@ -248,7 +248,9 @@ def test_the_grammar_carries_pieces_over(
 def test_the_grammar_keeps_a_script_out(
     llama: Matcher, pair: tuple[Language, Language], text: str, fits: bool
 ) -> None:
-    assert llama.accepts(without(foreign_letters(*pair)).source, text) is fits
+    letters = foreign_letters(*pair)
+    assert llama.accepts(without(letters).source, text) is fits
+    assert llama.accepts(carrying(["7"], letters).source, f"{text.replace('3', 'x')} 7") is fits
 
 
 @pytest.mark.parametrize(

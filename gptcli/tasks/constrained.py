@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from gptcli.sampling import OutputConstraint
 
 
-def carrying(pieces: Sequence[str]) -> OutputConstraint:
+def carrying(pieces: Sequence[str], without: str = "") -> OutputConstraint:
     """Return the grammar of one line in which each piece occurs, once, in this order.
 
-    What begins a piece is otherwise forbidden, unless it is a letter, so that none is doubled.
+    What begins a piece is otherwise forbidden, unless it is a letter, so that none is doubled; so are
+    the letters that `without` gives as a class has them.
     """
     heads = {piece[0] for piece in pieces if not piece[0].isalpha()}
     if any(piece[0].isdigit() for piece in pieces):
         heads |= set("0123456789")
     forbidden = "".join(map(_escaped, sorted(heads | {"\n", "\r"})))
-    between = f"[^{forbidden}]*"
+    between = f"[^{forbidden}{without}]*"
     body = f" {between} ".join(_literal(piece) for piece in pieces)
     return OutputConstraint("grammar", f'root ::= {between} {body} {between} "\\n"?\n')
 
