@@ -32,7 +32,22 @@ from tests.llama_matcher import Matcher
 
 EN, FR, ZH, AR = map(find_language, ("en", "fr", "zh", "ar"))
 PIECES = st.sampled_from(
-    ["One. ", "Two words", " ", ".", "<1>", "</1>", "<2/>", "{name}", "中文。", "12.5", "\n", "a? B"]
+    [
+        "One. ",
+        "Two words",
+        " ",
+        ".",
+        "<1>",
+        "</1>",
+        "<2/>",
+        "{name}",
+        "中文。",
+        "12.5",
+        "\n",
+        "a? B",
+        '"',
+        "« ",
+    ]
 )
 
 
@@ -64,6 +79,25 @@ def test_what_stands_at_the_ends_is_peeled() -> None:
     )
     half = peel(split_parts("<1>Read</1> this", link))
     assert text_of(half.body) == "<1>Read</1> this"
+
+
+@pytest.mark.parametrize(
+    ("text", "head", "body"),
+    [
+        ('"This is the end.', '"', "This is the end."),
+        ('This is the end."', "", "This is the end."),
+        ("« Bonjour. »", "« ", "Bonjour."),
+        ('He said "no".', "", 'He said "no".'),
+        ('"No", he said.', "", '"No", he said.'),
+        ("It is Ann's.", "", "It is Ann's."),
+        ('"a"', '"', "a"),
+    ],
+)
+def test_quotation_marks_at_the_ends_are_not_shown(text: str, head: str, body: str) -> None:
+    peeled = peel([text])
+
+    assert (text_of(peeled.head), text_of(peeled.body)) == (head, body)
+    assert peeled.around(body) == text
 
 
 def test_sentences_are_joined_as_the_script_wants() -> None:
@@ -123,6 +157,9 @@ def test_a_translation_far_too_long() -> None:
         ("1, 2 and 2", "1 et 2", False),
         ("two cats", "2 chats", True),
         ("٣ قطط", "3 cats", True),
+        ("20 世纪 80 年代", "in the 1980s", True),
+        ("in the 1980s", "20世纪80年代", True),
+        ("20 世纪", "in the 1900s", False),
     ],
 )
 def test_numbers_are_counted_back(source: str, translation: str, is_fine: bool) -> None:

@@ -67,6 +67,7 @@ LEFT_RUN, LEFT_LETTERS = (
 _WIDE = re.compile(r"[\u1100-\u11ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]")
 _WIDE_UNITS = 3  # letters of other scripts that say as much as one such character
 _NUMBER = re.compile(r"\d+(?:[.,'’\u00a0\u202f\u066b\u066c ]\d{3}(?!\d))*(?:[.,\u066b]\d+)?")
+_DECADE = re.compile(r"(\d\d?) ?世[纪紀] ?(\d0)(?= ?年代)")
 # Numbers in words, of which a translation may make digits.
 _NUMERAL = re.compile(
     r"[一二三四五六七八九十百千万亿]|\b(?:\w*teen|ten|eleven|twelve|(?:twen|thir|for|fif|six|seven|eigh|nine)ty"
@@ -150,7 +151,11 @@ def _is_long(source: str, translation: str) -> bool:
 
 
 def numbers_in(text: str) -> list[str]:
-    """Return the numbers of a text as digits, without separators: 12,000.5 is 120005."""
+    """Return the numbers of a text as digits, without separators: 12,000.5 is 120005.
+
+    The 80s of the 20th century, as Chinese says them, are 1980.
+    """
+    text = _DECADE.sub(lambda found: f"{int(found[1]) - 1}{found[2]}", text)
     return [_digits(found[0]) for found in _NUMBER.finditer(text)]
 
 

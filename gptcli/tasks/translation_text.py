@@ -125,7 +125,10 @@ class Peeled:
 
 
 def peel(parts: Sequence[Part]) -> Peeled:
-    """Take white space, bare punctuation and protected pieces off both ends, pairs only together."""
+    """Take white space, bare punctuation and protected pieces off both ends, pairs only together.
+
+    So are quotation marks of which none stands elsewhere.
+    """
     head: list[Part] = []
     body = list(parts)
     tail: list[Part] = []
@@ -139,13 +142,27 @@ def peel(parts: Sequence[Part]) -> Peeled:
             tail.insert(0, body.pop())
         else:
             break
-    if body and isinstance(first := body[0], str):
-        blank = first[: len(first) - len(first.lstrip())]
-        head, body[0] = [*head, *([blank] if blank else [])], first.lstrip()
-    if body and isinstance(last := body[-1], str):
-        blank = last[len(last.rstrip()) :]
-        tail, body[-1] = [*([blank] if blank else []), *tail], last.rstrip()
-    return Peeled(head, body, tail)
+    peeled = Peeled(head, body, tail)
+    _peel_ends(peeled)
+    text = text_of(body)
+    if re.search(rf"[{_QUOTATION}]", text) and not re.search(rf"[{_QUOTATION}]", text[1:-1]):
+        _peel_ends(peeled, _QUOTATION)
+    return peeled
+
+
+# What a sentence out of a quotation of several has at one end, and models leave out.
+_QUOTATION = '"“”„«»「」『』'
+
+
+def _peel_ends(peeled: Peeled, marks: str = "") -> None:
+    """Take white space, and these marks, off what stands first and last."""
+    body = peeled.body
+    if body and isinstance(first := body[0], str) and (found := re.match(rf"[\s{marks}]+", first)):
+        peeled.head.append(found[0])
+        body[0] = first[found.end() :]
+    if body and isinstance(last := body[-1], str) and (found := re.search(rf"[\s{marks}]+$", last)):
+        peeled.tail.insert(0, found[0])
+        body[-1] = last[: found.start()]
 
 
 def _is_loose(part: Part) -> bool:
