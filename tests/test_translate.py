@@ -96,7 +96,7 @@ def test_a_fault_is_tried_again_in_other_ways() -> None:
     result, asked = translated(Text("The cat sleeps."), loop, "Le chat dort.", loop)
 
     assert (result.text, result.is_kept) == ("Le chat dort.", False)
-    assert len(asked) == 5  # one, then four at once
+    assert len(asked) == 3  # one, then two at once
     assert len({prompt_text(each.prompt) for each in asked}) == 3
 
 
@@ -110,15 +110,15 @@ def test_what_fails_in_all_ways_stays_in_the_source_language() -> None:
 
 def test_a_lost_placeholder_is_carried_over_by_a_grammar() -> None:
     text = Text("You have {n} new messages", protected=(Protected("{n}"),))
-    result, asked = translated(text, *["Vous avez des messages"] * 5, "Vous avez {n} messages")
+    result, asked = translated(text, *["Vous avez des messages"] * 3, "Vous avez {n} messages")
 
     assert result.text == "Vous avez {n} messages"
-    assert [each.constraint is not None for each in asked] == [False] * 5 + [True] * 2
+    assert [each.constraint is not None for each in asked] == [False] * 3 + [True] * 2
 
 
 def test_at_last_the_pieces_between_placeholders_are_translated() -> None:
     text = Text("Dear {name}, welcome", protected=(Protected("{name}"),))
-    result, _ = translated(text, *["Bienvenue"] * 7, "Cher", "bienvenue")
+    result, _ = translated(text, *["Bienvenue"] * 9, "Cher", "bienvenue")
 
     assert (result.text, result.is_kept) == ("Cher {name}, bienvenue", False)
 
@@ -133,7 +133,7 @@ def test_placeholders_at_the_ends_are_not_shown_to_the_model() -> None:
 
 
 def test_numbers_are_not_lost() -> None:
-    result, _ = translated(Text("It has 12 rooms."), *["Il a des chambres."] * 5, "Il a 12 chambres.")
+    result, _ = translated(Text("It has 12 rooms."), *["Il a des chambres."] * 3, "Il a 12 chambres.")
 
     assert result.text == "Il a 12 chambres."
 

@@ -1,9 +1,9 @@
 """One sentence: ask for it, look for faults, and ask in other ways until there are none.
 
 The ways, each after the one before failed: the model's best form, without letters of a script that the
-target lacks; its other forms and samples, of which the one is taken that agrees most with the others
-(fewer where a fault is tolerable); decoding within a grammar that carries over what was lost; pieces,
-cut at what is protected or at a clause. What then still fails is not translated.
+target lacks; its other forms; decoding within a grammar that carries over what was lost; samples; and
+pieces, cut at what is protected or at a clause. Of those without a fault, the one is taken that agrees
+most with the others. What fails in all ways is not translated; tolerable faults skip the last two.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ BEST_TEMPERATURE = 0.4
 RETRY_TEMPERATURE = 0.5
 # Without top-k, top-p would sort the whole vocabulary for each token, which takes longer than the token.
 TOP_K, TOP_P, MIN_P = 40, 0.95, 0.02
-RETRIES, TOLERABLE_RETRIES = 4, 2
+RETRIES = 4
 SPLIT_WORDS = 10  # a sentence that failed is cut in two if it has so many words
 SPLITS = 2  # how often in a row
 # Tokens that an answer may take: for each letter of the source, or three for a Chinese character. A
@@ -113,7 +113,7 @@ class Sentence:
         """Translate. Raises the error of a sentence that no request could be answered for."""
         if not is_translatable(self.parts):
             return Draft(self.text)
-        for ask in (self._first, self._again, self._carrying, self._in_pieces):
+        for ask in (self._first, self._again, self._carrying, self._sampled, self._in_pieces):
             yield from ask()
             clean = [draft for draft in self.drafts if not draft.findings]
             if clean:
@@ -135,14 +135,8 @@ class Sentence:
         forms = self.settings.forms
         if self._usable and Fault.LEFT in self._faults and self._may_have_only_names:
             yield from self._ask([self._request(forms[0], constraint=only_names())])
-            return
-        count = TOLERABLE_RETRIES if self._usable else RETRIES
-        requests = [self._request(form) for form in forms[1:]]
-        requests += [
-            self._request(forms[seed % len(forms)], RETRY_TEMPERATURE, 101 + seed)
-            for seed in range(count - len(requests))
-        ]
-        yield from self._ask(requests[:count])
+        else:
+            yield from self._ask([self._request(form) for form in forms[1:3]])
 
     def _carrying(self) -> Job[None]:
         pieces = self._pieces_to_carry()
@@ -152,6 +146,16 @@ class Sentence:
         yield from self._ask(
             [self._request(form, constraint=constraint) for form in self.settings.forms[:2]]
         )
+
+    def _sampled(self) -> Job[None]:
+        if self._usable:
+            return
+        forms = self.settings.forms
+        requests = [
+            self._request(forms[seed % len(forms)], RETRY_TEMPERATURE, 101 + seed)
+            for seed in range(RETRIES)
+        ]
+        yield from self._ask(requests)
 
     def _in_pieces(self) -> Job[None]:
         pieces = self._cut()
