@@ -11,7 +11,7 @@ from typing import Generic, Literal, TypeVar
 from gptcli.errors import GptcliError
 from gptcli.tasks.heads import AnyClassifier
 from gptcli.tasks.labels import Classification
-from gptcli.tasks.passages import Passage, sentences, words
+from gptcli.tasks.passages import Span, sentences, words
 
 T = TypeVar("T")
 View = Literal["words", "sentences"]
@@ -23,7 +23,7 @@ MOST_PARTS = 100  # left out one at a time: of a longer text, several words toge
 class Weight:
     """What a part of the text adds to its label's log-odds, in nats; below 0 it speaks against it."""
 
-    passage: Passage
+    passage: Span
     weight: float
 
 
@@ -31,7 +31,7 @@ class Weight:
 class Part:
     """A sentence with its own label."""
 
-    passage: Passage
+    passage: Span
     classification: Classification
 
 
@@ -50,7 +50,7 @@ class _Variant(Generic[T]):
 
     item: T
     text: str
-    passage: Passage | None = None
+    passage: Span | None = None
     view: View = "words"
     is_last: bool = False
     problem: GptcliError | None = None
@@ -101,21 +101,21 @@ def _text(variant: _Variant[T]) -> str:
     return variant.text
 
 
-def _parts(text: str) -> list[Passage]:
+def _parts(text: str) -> list[Span]:
     found = words(text)
     size = -(-len(found) // MOST_PARTS)
     if size <= 1:
         return found
     spans = [(part[0].start, part[-1].end) for part in _chunks(found, size)]
-    return [Passage(start, end, text[start:end]) for start, end in spans]
+    return [Span(start, end, text[start:end]) for start, end in spans]
 
 
-def _chunks(found: list[Passage], size: int) -> Iterator[list[Passage]]:
+def _chunks(found: list[Span], size: int) -> Iterator[list[Span]]:
     for at in range(0, len(found), size):
         yield found[at : at + size]
 
 
-def _without(text: str, part: Passage) -> str:
+def _without(text: str, part: Span) -> str:
     return f"{text[: part.start]} {text[part.end :]}"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 # A sentence ends at a line's end, at a full stop of scripts without spaces, or at . ! ? before a space.
-_SENTENCE = re.compile(r"[^\n]*?(?:[。！？]+[”’」』）]*|[.!?…]+[\"'”’»)\]]*(?=\s)|$)\s*", re.MULTILINE)
+SENTENCE = re.compile(r"[^\n]*?(?:[。！？]+[”’」』）]*|[.!?…]+[\"'”’»)\]]*(?=\s)|$)\s*", re.MULTILINE)
 # Scripts without spaces between words: a character is a word.
 _WORD = re.compile(
     r"[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]|[^\W_]+(?:['’-][^\W_]+)*|[^\w\s]+"
@@ -15,7 +15,7 @@ _WORD = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class Span:
     """A part of a text: `text[start:end]` of the whole, in characters."""
 
     start: int
@@ -23,22 +23,22 @@ class Passage:
     text: str
 
 
-def sentences(text: str) -> list[Passage]:
+def sentences(text: str) -> list[Span]:
     """Return the sentences of a text without the white space around them, in order."""
-    return list(_stripped(text, (match.span() for match in _SENTENCE.finditer(text))))
+    return list(_stripped(text, (match.span() for match in SENTENCE.finditer(text))))
 
 
-def words(text: str) -> list[Passage]:
+def words(text: str) -> list[Span]:
     """Return the words and the marks between them, in order; of scripts without spaces, characters."""
-    return [Passage(match.start(), match.end(), match[0]) for match in _WORD.finditer(text)]
+    return [Span(match.start(), match.end(), match[0]) for match in _WORD.finditer(text)]
 
 
-def windows(text: str, most_bytes: int) -> list[Passage]:
+def windows(text: str, most_bytes: int) -> list[Span]:
     """Return the text in parts of at most so many bytes of UTF-8, about equally long.
 
     Nothing is left out but white space. Parts end with a sentence where one ends, else with a word.
     """
-    whole = Passage(0, len(text), text)
+    whole = Span(0, len(text), text)
     size = len(text.encode("utf-8", "replace"))
     if size <= most_bytes:
         return list(_stripped(text, ((whole.start, whole.end),)))
@@ -57,7 +57,7 @@ def windows(text: str, most_bytes: int) -> list[Passage]:
 
 def _units(text: str, most_bytes: int) -> Iterator[tuple[int, int, int]]:
     """Yield what stays together: sentences, words of longer ones, characters of longer words."""
-    for sentence in _SENTENCE.finditer(text):
+    for sentence in SENTENCE.finditer(text):
         for pattern in (_ALL, _WITH_SPACE, _CHARACTER):
             parts = [match.span() for match in pattern.finditer(text, *sentence.span())]
             sizes = [len(text[start:end].encode("utf-8", "replace")) for start, end in parts]
@@ -74,10 +74,10 @@ _ALL, _WITH_SPACE, _CHARACTER = (
 
 def _stripped(
     text: str, spans: Iterator[tuple[int, int]] | tuple[tuple[int, int], ...] | list[tuple[int, int]]
-) -> Iterator[Passage]:
+) -> Iterator[Span]:
     for start, end in spans:
         part = text[start:end]
         if part.strip():
             start += len(part) - len(part.lstrip())
             part = part.strip()
-            yield Passage(start, start + len(part), part)
+            yield Span(start, start + len(part), part)
