@@ -40,6 +40,15 @@ class Decoded:
         return self.bom + text.encode(self.encoding, errors)
 
 
+def is_binary(start: bytes) -> bool:
+    """Tell by the beginning of a file whether `decode` would find it binary."""
+    if start.startswith(BINARY):
+        return True
+    if start.startswith(tuple(bom for bom, _ in BOMS)) or _wide(start[: len(start) // 4 * 4]):
+        return False
+    return _has_controls(start)
+
+
 def decode(data: bytes) -> Decoded | None:
     """Return the text of a file, None for a binary one."""
     if data.startswith(BINARY):
@@ -49,7 +58,7 @@ def decode(data: bytes) -> Decoded | None:
             return _exactly(data, encoding, bom)
     if wide := _wide(data):
         return wide
-    if len(data.translate(None, CONTROL_BYTES)) < len(data) * 0.98:
+    if _has_controls(data):
         return None
     if data.isascii():
         declared = _declared(data)
@@ -59,6 +68,10 @@ def decode(data: bytes) -> Decoded | None:
         return Decoded(data.decode(), "utf-8")
     except UnicodeDecodeError as error:
         return _not_utf8(data, error)
+
+
+def _has_controls(data: bytes) -> bool:
+    return len(data.translate(None, CONTROL_BYTES)) < len(data) * 0.98
 
 
 def _exactly(data: bytes, encoding: str, bom: bytes = b"") -> Decoded | None:
