@@ -10,7 +10,8 @@ _HAN_KANA = (
     "\u3005-\u3007\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 )
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
-_HAS_NO_SPACES = re.compile(f"[{_HAN_KANA}{_UNSPACED}]")
+UNSPACED = _HAN_KANA + _UNSPACED  # of a character class
+_HAS_NO_SPACES = re.compile(f"[{UNSPACED}]")
 _WORD = re.compile(
     rf"[{_HAN_KANA}]|[{_UNSPACED}]{{1,6}}|[^\s{_HAN_KANA}{_UNSPACED}]*\w[^\s{_HAN_KANA}{_UNSPACED}]*"
 )
