@@ -1,0 +1,203 @@
+"""Opens what a question is asked of: files, folders, a text from a pipe; what is much by an index."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import chain
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from gptcli.documents.passages import Source
+from gptcli.documents.sources import (
+    STDIN,
+    Skipped,
+    SourceFile,
+    UnreadableError,
+    find_files,
+    read_source,
+    source_of,
+    summary,
+)
+from gptcli.errors import GptcliError, StorageError, UsageError
+from gptcli.output.amounts import counted
+from gptcli.output.console import Output
+from gptcli.output.progress import Progress
+from gptcli.store.passage_index import PassageIndex, discard, index_path, is_damaged, prune
+from gptcli.tasks.retrieval import Collection, Ranked
+from gptcli.tasks.splitting import size_of
+
+SMALL_BYTES = 1 << 18  # so much is read in no time; of more an index is kept
+SMALL_FILES = 256
+UPDATE_EVERY_S = 0.1
+
+OnFile = Callable[[int, SourceFile], None]
+
+
+@contextmanager
+def opened_collection(
+    names: Sequence[str], piped: bytes, output: Output
+) -> Generator[Collection, None, None]:
+    """Yield the documents that are named, and before them what is piped, as they are now.
+
+    Says on stderr what was skipped. Raises UsageError for a name without a file and where nothing can
+    be read, UnreadableError if that was the only document.
+    """
+    reading = _Reading(names, piped)
+    with ExitStack() as closing:
+        with Progress(output, "Reading") as progress:
+            reading.on_file = _shown(progress)
+            collection = _opened(reading, closing)
+        if not collection.size:
+            raise reading.nothing()
+        if reading.skipped:
+            output.status(summary(reading.skipped.values()))
+        yield collection
+
+
+class _Reading:
+    """What is to be read: a text from a pipe and files. `skipped` has those that cannot be, by name."""
+
+    def __init__(self, names: Sequence[str], piped: bytes) -> None:
+        self.names = [name for name in names if name != STDIN]
+        self.skipped: dict[str, Skipped] = {}
+        self.failure: UnreadableError | None = None
+        self.on_file: OnFile = lambda _count, _file: None
+        self._piped = piped
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether it can be read another time."""
+        return not self._piped and all(
+            Path(name).is_dir() or Path(name).is_file() for name in self.names
+        )
+
+    def files(self) -> Iterator[SourceFile]:
+        if self._piped:
+            yield SourceFile(STDIN, len(self._piped), time.time_ns())
+        yield from find_files(self.names, self.skip)
+
+    def read(self, file: SourceFile) -> Source:
+        """Raises UnreadableError."""
+        try:
+            return source_of(self._piped) if file.name == STDIN else read_source(file)
+        except UnreadableError as error:
+            self.failure = error
+            raise
+
+    def skip(self, skipped: Skipped) -> None:
+        self.skipped[skipped.name] = skipped
+
+    def nothing(self) -> GptcliError:
+        """Return the error that there is nothing to read."""
+        if len(self.skipped) == 1 and self.failure:
+            return self.failure
+        if not self.names:
+            return UsageError("there is nothing to read", hint="-f FILE, or a pipe")
+        place = f'"{self.names[0]}"' if len(self.names) == 1 else counted(len(self.names), "place")
+        said = f": {summary(self.skipped.values())}" if self.skipped else ""
+        return UsageError(f"there is no text in {place}{said}")
+
+
+def _opened(reading: _Reading, closing: ExitStack) -> Collection:
+    files = reading.files()
+    first: list[SourceFile] = []
+    room = SMALL_BYTES
+    for file in files:
+        first.append(file)
+        room -= file.size_bytes
+        if room < 0 or len(first) > SMALL_FILES:
+            break
+    else:
+        return _Gathered([source for file in first if (source := _read_or_skip(reading, file))])
+    workspace = None if reading.is_lasting else closing.enter_context(TemporaryDirectory("gptcli"))
+    path = Path(workspace, "passages") if workspace else index_path(reading.names)
+    indexed = _Indexed(path, reading, chain(first, files))
+    closing.callback(indexed.close)
+    if not workspace:
+        prune(path.parent, keep=path)
+    return indexed
+
+
+def _read_or_skip(reading: _Reading, file: SourceFile) -> Source | None:
+    try:
+        return reading.read(file)
+    except UnreadableError as error:
+        reading.skip(Skipped(file.name, error.reason))
+        return None
+
+
+class _Gathered:
+    """Sources that are few enough to be held. What is searched gets an index for the time."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = sources
+        self.size = sum(size_of(source.text) for source in sources)
+
+    def sources(self) -> Iterator[Source]:
+        return iter(self._sources)
+
+    def search(self, question: str, count: int) -> list[Ranked]:
+        by_name = {source.name: source for source in self._sources}
+        files = [SourceFile(name, 0, 0) for name in by_name]
+        with TemporaryDirectory("gptcli") as workspace:
+            index = PassageIndex(Path(workspace, "passages"))
+            try:
+                index.update(files, lambda file: by_name[file.name], on_skip=lambda _: None)
+                return index.search(question, count)
+            finally:
+                index.close()
+
+
+class _Indexed:
+    """Files with an index, which is made anew where it proves damaged."""
+
+    def __init__(self, path: Path, reading: _Reading, files: Iterator[SourceFile]) -> None:
+        self._path, self._reading = path, reading
+        self._index = PassageIndex(path)
+        try:
+            self._update(files)
+        except StorageError as error:
+            self._renew(error)
+
+    @property
+    def size(self) -> int:
+        return self._index.size
+
+    def sources(self) -> Iterator[Source]:
+        return self._index.sources()
+
+    def search(self, question: str, count: int) -> list[Ranked]:
+        try:
+            return self._index.search(question, count)
+        except StorageError as error:
+            self._renew(error)
+            return self._index.search(question, count)
+
+    def close(self) -> None:
+        self._index.close()
+
+    def _update(self, files: Iterator[SourceFile]) -> None:
+        reading = self._reading
+        self._index.update(files, reading.read, on_skip=reading.skip, on_file=reading.on_file)
+
+    def _renew(self, error: StorageError) -> None:
+        if not is_damaged(error):
+            raise error
+        self._index.close()
+        discard(self._path)
+        self._index = PassageIndex(self._path)
+        self._update(self._reading.files())
+
+
+def _shown(progress: Progress) -> OnFile:
+    shown = 0.0
+
+    def show(count: int, _file: SourceFile) -> None:
+        nonlocal shown
+        if time.monotonic() - shown > UPDATE_EVERY_S:
+            shown = time.monotonic()
+            progress.update(0, text=counted(count, "file"))
+
+    return show
