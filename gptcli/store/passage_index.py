@@ -21,6 +21,7 @@ from gptcli.documents.passages import Passage, Source
 from gptcli.documents.sources import OnSkip, Skipped, SourceFile, UnreadableError
 from gptcli.errors import StorageError
 from gptcli.store.database import COMPANIONS, DAMAGE, Database
+from gptcli.store.stems import TOKENIZER
 from gptcli.tasks.retrieval import Ranked, query_terms, terms
 from gptcli.tasks.splitting import size_of, split
 
@@ -58,7 +59,7 @@ MIGRATIONS = (
         )
         """,
         "CREATE INDEX passages_by_file ON passages (file)",
-        "CREATE VIRTUAL TABLE passages_index USING fts5(text, heading, tokenize = 'porter unicode61')",
+        f"CREATE VIRTUAL TABLE passages_index USING fts5(text, heading, tokenize = '{TOKENIZER}')",
     ),
 )
 SEARCH = f"""

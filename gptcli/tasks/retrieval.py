@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol, TypeVar
@@ -126,3 +126,36 @@ def terms(text: str) -> list[str]:
         else:
             found.append(match[0])
     return found
+
+
+Stems = Callable[[Iterable[str]], Mapping[str, str]]
+
+
+def matches(question: str, text: str, stems: Stems) -> list[tuple[int, int]]:
+    """Return where a text has words of a question, in whatever form, or pairs of its characters.
+
+    `stems` gives what the forms of a word have in common.
+    """
+    asked = query_terms(question)
+    places = list(_places(text))
+    stem = stems({*asked, *(term for term, _, _ in places)})
+    wanted = {stem.get(term, term) for term in asked}
+    found: list[tuple[int, int]] = []
+    for term, start, end in places:
+        if stem.get(term, term) not in wanted:
+            continue
+        if found and found[-1][1] >= start:
+            found[-1] = (found[-1][0], end)
+        else:
+            found.append((start, end))
+    return found
+
+
+def _places(text: str) -> Iterator[tuple[str, int, int]]:
+    """Yield words and pairs of characters, as `terms` has them, and where they are."""
+    for match in _TERM.finditer(text):
+        if match[1]:
+            for at in range(match.start(), match.end() - 1):
+                yield text[at : at + 2], at, at + 2
+        else:
+            yield from ((term, *match.span()) for term in terms(match[0])[:1])
