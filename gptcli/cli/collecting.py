@@ -25,11 +25,14 @@ from gptcli.output.amounts import counted
 from gptcli.output.console import Output
 from gptcli.output.progress import Progress
 from gptcli.store.passage_index import PassageIndex, discard, index_path, is_damaged, prune
-from gptcli.tasks.retrieval import Collection, Ranked
+from gptcli.store.passage_vectors import KEPT_TOGETHER, passage_to_embed
+from gptcli.tasks.embedding import Embedder
+from gptcli.tasks.retrieval import Collection, Ranked, fuse
 from gptcli.tasks.splitting import size_of
 
 SMALL_BYTES = 1 << 18  # so much is read in no time; of more an index is kept
 SMALL_FILES = 256
+FUSED = 50  # passages of each ranking that are fused
 UPDATE_EVERY_S = 0.1
 
 OnFile = Callable[[int, SourceFile], None]
@@ -37,18 +40,22 @@ OnFile = Callable[[int, SourceFile], None]
 
 @contextmanager
 def opened_collection(
-    names: Sequence[str], piped: bytes, output: Output
+    names: Sequence[str], piped: bytes, output: Output, embedder: Embedder | None = None
 ) -> Generator[Collection, None, None]:
     """Yield the documents that are named, and before them what is piped, as they are now.
 
-    Says on stderr what was skipped. Raises UsageError for a name without a file and where nothing can
-    be read, UnreadableError if that was the only document.
+    With an embedder, passages are also found by their meaning. Says on stderr what was skipped. Raises
+    UsageError for a name without a file and where nothing can be read, UnreadableError if that was the
+    only document.
     """
-    reading = _Reading(names, piped)
+    reading = _Reading(names, piped, embedder)
     with ExitStack() as closing:
         with Progress(output, "Reading") as progress:
             reading.on_file = _shown(progress)
             collection = _opened(reading, closing)
+        if isinstance(collection, _Indexed) and embedder:
+            with Progress(output, "Embedding") as progress:
+                collection.embed(progress.update)
         if not collection.size:
             raise reading.nothing()
         if reading.skipped:
@@ -59,10 +66,11 @@ def opened_collection(
 class _Reading:
     """What is to be read: a text from a pipe and files. `skipped` has those that cannot be, by name."""
 
-    def __init__(self, names: Sequence[str], piped: bytes) -> None:
+    def __init__(self, names: Sequence[str], piped: bytes, embedder: Embedder | None) -> None:
         self.names = [name for name in names if name != STDIN]
         self.skipped: dict[str, Skipped] = {}
         self.failure: UnreadableError | None = None
+        self.embedder = embedder
         self.on_file: OnFile = lambda _count, _file: None
         self._piped = piped
 
@@ -103,7 +111,7 @@ class _Reading:
 def _opened(reading: _Reading, closing: ExitStack) -> Collection:
     files = reading.files()
     first: list[SourceFile] = []
-    room = SMALL_BYTES
+    room = SMALL_BYTES if reading.embedder is None else 0  # vectors are kept with the index
     for file in files:
         first.append(file)
         room -= file.size_bytes
@@ -170,10 +178,33 @@ class _Indexed:
 
     def search(self, question: str, count: int) -> list[Ranked]:
         try:
-            return self._index.search(question, count)
+            return self._search(question, count)
         except StorageError as error:
             self._renew(error)
+            self.embed(lambda *_: None)
+            return self._search(question, count)
+
+    def embed(self, on_progress: Callable[[float, float], object]) -> None:
+        """Embed the passages that are not yet, if there is an embedder. Raises what it raises."""
+        if (embedder := self._reading.embedder) is None:
+            return
+        vectors = self._index.vectors(embedder.key)
+        missing = vectors.missing()
+        for done in vectors.keep(embedder.passages(self._to_embed(missing))):
+            on_progress(done, len(missing))
+
+    def _to_embed(self, passages: Sequence[int]) -> Iterator[tuple[int, str]]:
+        for first in range(0, len(passages), KEPT_TOGETHER):
+            found = self._index.passages(passages[first : first + KEPT_TOGETHER])
+            yield from ((number, passage_to_embed(passage)) for number, passage in found.items())
+
+    def _search(self, question: str, count: int) -> list[Ranked]:
+        if (embedder := self._reading.embedder) is None:
             return self._index.search(question, count)
+        by_words = [ranked.passage for ranked in self._index.search(question, FUSED)]
+        near = self._index.vectors(embedder.key).nearest(embedder.question(question), FUSED)
+        by_meaning = list(self._index.passages(number for number, _ in near).values())
+        return [Ranked(*pair) for pair in fuse((by_words, by_meaning))[:count]]
 
     def close(self) -> None:
         self._index.close()

@@ -16,7 +16,7 @@ Spans = Sequence[tuple[int, int]]
 def print_passages(
     output: Output, ranking: Iterable[tuple[Passage, float]], matches: Callable[[str], Spans]
 ) -> None:
-    """Print passages and their scores, the best first. `matches` says where a text has words asked for."""
+    """Print passages and their scores, the best first. `matches` says what to highlight in a text."""
     for number, (passage, score) in enumerate(ranking, 1):
         place = f"{visible(passage.source.name)}:{passage.line}"
         about = f"{score:.3g}" + (f"  {visible(passage.heading)}" if passage.heading else "")

@@ -21,6 +21,8 @@ from gptcli.documents.passages import Passage, Source
 from gptcli.documents.sources import OnSkip, Skipped, SourceFile, UnreadableError
 from gptcli.errors import StorageError
 from gptcli.store.database import COMPANIONS, DAMAGE, Database
+from gptcli.store.passage_vectors import TABLE as VECTORS
+from gptcli.store.passage_vectors import PassageVectors
 from gptcli.store.stems import TOKENIZER
 from gptcli.tasks.retrieval import Ranked, query_terms, terms
 from gptcli.tasks.splitting import size_of, split
@@ -60,15 +62,12 @@ MIGRATIONS = (
         """,
         "CREATE INDEX passages_by_file ON passages (file)",
         f"CREATE VIRTUAL TABLE passages_index USING fts5(text, heading, tokenize = '{TOKENIZER}')",
+        VECTORS,
     ),
 )
 SEARCH = f"""
-    SELECT passages.*, found.score
-    FROM (
-        SELECT rowid, bm25(passages_index, 1.0, {HEADING_WEIGHT}) AS score
-        FROM passages_index WHERE passages_index MATCH ? ORDER BY score LIMIT ?
-    ) AS found
-    JOIN passages ON passages.id = found.rowid ORDER BY found.score, passages.id
+    SELECT rowid, bm25(passages_index, 1.0, {HEADING_WEIGHT}) AS score
+    FROM passages_index WHERE passages_index MATCH ? ORDER BY score, rowid LIMIT ?
 """  # noqa: S608  the weight is ours
 
 
@@ -166,7 +165,8 @@ class PassageIndex:
         """Yield all sources, in their order."""
         rows = self._database.rows("SELECT id FROM files WHERE reason IS NULL ORDER BY place")
         for row in rows:
-            yield self._source(row["id"])
+            if source := self._source(row["id"]):
+                yield source
 
     def search(self, question: str, count: int) -> list[Ranked]:
         """Return the passages that share words with a question, the best first, by BM25."""
@@ -174,14 +174,25 @@ class PassageIndex:
         if not query:
             return []
         rows = self._database.rows(SEARCH, (query, count))
-        sources = {file: self._source(file) for file in {row["file"] for row in rows}}
-        return [
-            Ranked(
-                Passage(sources[row["file"]], row["start"], row["end"], row["line"], row["heading"]),
-                -row["score"],
-            )
-            for row in rows
-        ]
+        scores = {row["rowid"]: -row["score"] for row in rows}
+        return [Ranked(passage, scores[number]) for number, passage in self.passages(scores).items()]
+
+    def vectors(self, model: str) -> PassageVectors:
+        """Return the vectors of an embedding model, by its key."""
+        return PassageVectors(self._database, model)
+
+    def passages(self, numbers: Iterable[int]) -> dict[int, Passage]:
+        """Return passages by their numbers, in the order of these; those that are gone are left out."""
+        sources: dict[int, Source | None] = {}
+        found = {}
+        for number in numbers:
+            for row in self._database.rows("SELECT * FROM passages WHERE id = ?", (number,)):
+                if row["file"] not in sources:
+                    sources[row["file"]] = self._source(row["file"])
+                if source := sources[row["file"]]:
+                    place = (row["start"], row["end"], row["line"], row["heading"])
+                    found[number] = Passage(source, *place)
+        return found
 
     def close(self) -> None:
         self._database.close()
@@ -192,9 +203,10 @@ class PassageIndex:
         )
         return {row["name"]: _Entry(*row) for row in rows}
 
-    def _source(self, file: int) -> Source:
-        row = self._database.rows("SELECT name, text FROM files WHERE id = ?", (file,))[0]
-        return Source(row["name"], row["text"])
+    def _source(self, file: int) -> Source | None:
+        """Return a source, unless another process took it out meanwhile."""
+        rows = self._database.rows("SELECT name, text FROM files WHERE id = ?", (file,))
+        return Source(rows[0]["name"], rows[0]["text"]) if rows else None
 
     def _write(self, batch: Sequence[_Entry], known: Mapping[str, _Entry]) -> None:
         if not batch:
