@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -295,7 +294,13 @@ def test_the_longest_unused_indexes_go(tmp_path: Path) -> None:
     assert sorted({path.name[0] for path in tmp_path.glob("*.passages*")}) == ["0", "2", "3"]
 
 
-def test_this_sqlite_ranks(tmp_path: Path) -> None:
-    with sqlite3.connect(":memory:") as connection:
-        connection.execute("CREATE VIRTUAL TABLE x USING fts5(text)")
-    connection.close()
+def test_any_text_comes_back_as_it_was(folder: Path, index: PassageIndex) -> None:
+    text = "Before \0 after.\r\n\n\ufffd 🙂 e\u0301 \u2028 \ufeff word\n" + "Filler. " * 40
+    write(folder / "a.md", text)
+    update(index)
+
+    (source,) = index.sources()
+    (found,) = index.search("word", 1)
+
+    assert source.text == found.passage.source.text == text
+    assert found.passage.text in text

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,32 @@ def test_files_are_found_as_they_are_asked_for(folder: Path, monkeypatch: pytest
     next(find_files(["."], no_skips))
 
     assert opened == [".", "a"]
+
+
+@pytest.fixture
+def deep(folder: Path) -> Iterator[int]:
+    """Make folders in folders, more than calls may be nested; pytest could not delete them."""
+    depth = sys.getrecursionlimit() + 100
+    for _ in range(depth):
+        Path("d").mkdir()
+        os.chdir("d")
+    write({"a.md": "x"})
+    os.chdir(folder)
+    yield depth
+    subprocess.run(["rm", "-r", "d"], check=True, cwd=folder)
+
+
+def test_folders_may_be_nested_deeper_than_calls(deep: int) -> None:
+    assert names(".") == ["d/" * deep + "a.md"]
+
+
+def test_a_name_that_is_no_text_is_skipped(folder: Path) -> None:
+    Path(os.fsdecode(b"caf\xe9.md")).write_text("x")
+    write({"a.md": "x"})
+    skipped: list[Skipped] = []
+
+    assert [file.name for file in find_files(["."], skipped.append)] == ["a.md"]
+    assert skipped == [Skipped("caf\ufffd.md", "a name that is no UTF-8")]
 
 
 RULES = {

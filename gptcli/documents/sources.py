@@ -76,9 +76,13 @@ def find_files(names: Iterable[str], on_skip: OnSkip) -> Iterator[SourceFile]:
             found = _walk(each, on_skip) if Path(each).is_dir() else _named(each)
             for file in found:
                 whole = os.path.abspath(file.name)  # noqa: PTH100  a link is a name of its own
-                if whole not in seen:
-                    seen.add(whole)
+                if whole in seen:
+                    continue
+                seen.add(whole)
+                if (shown := _shown(file.name)) == file.name:
                     yield file
+                else:  # no text could say it
+                    on_skip(Skipped(shown, "a name that is no UTF-8"))
 
 
 def read_sources(
@@ -168,31 +172,51 @@ def _named(name: str) -> Iterator[SourceFile]:
     yield SourceFile(name, status.st_size, status.st_mtime_ns)
 
 
-def _walk(folder: str, on_skip: OnSkip, ignored: Ignored | None = None) -> Iterator[SourceFile]:
-    ignored = ignored.below(folder) if ignored else Ignored.at(folder)
-    try:
-        with os.scandir(folder) as entries:
-            found = sorted(entries, key=lambda entry: _by_number(entry.name))
-    except OSError as error:
-        on_skip(Skipped(folder, error.strerror or str(error)))
-        return
-    for entry in found:
+def _walk(folder: str, on_skip: OnSkip) -> Iterator[SourceFile]:
+    """Yield the files below a folder. Folders may be nested deeper than calls may."""
+    ignored = Ignored.at(folder)
+    levels = [(ignored, iter(_entries(folder, on_skip)))]
+    while levels:
+        ignored, entries = levels[-1]
+        entry = next(entries, None)
+        if entry is None:
+            levels.pop()
+            continue
         is_folder = entry.is_dir(follow_symlinks=False)
         name = os.path.normpath(entry.path)
         if entry.name.startswith(".") or ignored.has(name, is_folder=is_folder):
             continue
         if is_folder:
-            yield from _walk(name, on_skip, ignored)
-            continue
-        try:
-            status = entry.stat()
-        except OSError as error:
-            on_skip(Skipped(name, error.strerror or str(error)))
-            continue
-        if stat.S_ISREG(status.st_mode):
-            yield SourceFile(name, status.st_size, status.st_mtime_ns)
-        elif not stat.S_ISDIR(status.st_mode):
-            on_skip(Skipped(name, "no regular file"))
+            levels.append((ignored.below(name), iter(_entries(name, on_skip))))
+        elif file := _regular(entry, name, on_skip):
+            yield file
+
+
+def _entries(folder: str, on_skip: OnSkip) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: _by_number(entry.name))
+    except OSError as error:
+        on_skip(Skipped(folder, error.strerror or str(error)))
+        return []
+
+
+def _regular(entry: os.DirEntry[str], name: str, on_skip: OnSkip) -> SourceFile | None:
+    """Return a file of a folder; None for what is none, and for a link to a folder."""
+    try:
+        status = entry.stat()
+    except OSError as error:
+        on_skip(Skipped(name, error.strerror or str(error)))
+        return None
+    if stat.S_ISREG(status.st_mode):
+        return SourceFile(name, status.st_size, status.st_mtime_ns)
+    if not stat.S_ISDIR(status.st_mode):
+        on_skip(Skipped(name, "no regular file"))
+    return None
+
+
+def _shown(name: str) -> str:
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _by_number(name: str) -> list[tuple[int, str]]:
