@@ -15,7 +15,7 @@ from gptcli.cli.collecting import opened_collection
 from gptcli.documents.sources import UnreadableError
 from gptcli.errors import UsageError
 from gptcli.output.console import Output
-from gptcli.store.passage_index import index_path
+from gptcli.store.index_cache import index_path
 from gptcli.tasks.retrieval import choose
 from tests.pdf_files import make_pdf
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from gptcli import paths
 from gptcli.documents.sources import (
     Skipped,
     SourceFile,
@@ -19,7 +18,7 @@ from gptcli.documents.sources import (
 )
 from gptcli.errors import StorageError
 from gptcli.store import passage_index
-from gptcli.store.passage_index import PassageIndex, Update, index_path, is_damaged, prune
+from gptcli.store.passage_index import PassageIndex, Update, is_damaged
 from gptcli.tasks.splitting import size_of
 
 LONG_AGO_NS = 1_600_000_000_000_000_000
@@ -270,28 +269,6 @@ def test_two_processes_may_update_at_once(folder: Path, tmp_path: Path) -> None:
 
 def test_the_index_is_private(index: PassageIndex, tmp_path: Path) -> None:
     assert (tmp_path / "an.index").stat().st_mode & 0o077 == 0
-
-
-def test_the_same_names_have_the_same_index(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = index_path(["docs"])
-
-    assert path.parent == paths.indexes_dir()
-    assert path == index_path(["docs"]) != index_path(["docs", "docs"])
-    monkeypatch.chdir(folder)
-    assert index_path(["docs"]) != path
-
-
-def test_the_longest_unused_indexes_go(tmp_path: Path) -> None:
-    for number in range(4):
-        path = tmp_path / f"{number}{passage_index.ENDING}"
-        path.write_bytes(bytes(1000))
-        Path(f"{path}-wal").write_bytes(bytes(1000))
-        os.utime(path, (number, number))
-
-    freed = prune(tmp_path, 4500, keep=tmp_path / f"0{passage_index.ENDING}")
-
-    assert freed == 2000
-    assert sorted({path.name[0] for path in tmp_path.glob("*.passages*")}) == ["0", "2", "3"]
 
 
 def test_any_text_comes_back_as_it_was(folder: Path, index: PassageIndex) -> None:

@@ -227,7 +227,7 @@ def test_a_long_document_is_not_read_twice(cli: Cli, starter_model: Path, home: 
     listed = cli("cache", "list", "--json").json
     assert [each["model"] for each in listed["prompts"]] == [starter_model.name]
     assert cli("cache", "clear").status == 0
-    assert cli("cache", "list", "--json").json == {"size": 0, "prompts": []}
+    assert cli("cache", "list", "--json").json == {"size": 0, "prompts": [], "indexes": []}
 
 
 @pytest.mark.parametrize("memory", ["parts", "whole"])

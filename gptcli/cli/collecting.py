@@ -24,7 +24,8 @@ from gptcli.errors import GptcliError, StorageError, UsageError
 from gptcli.output.amounts import counted
 from gptcli.output.console import Output
 from gptcli.output.progress import Progress
-from gptcli.store.passage_index import PassageIndex, discard, index_path, is_damaged, prune
+from gptcli.store.index_cache import discard, index_path, prune
+from gptcli.store.passage_index import PassageIndex, is_damaged
 from gptcli.store.passage_vectors import KEPT_TOGETHER, passage_to_embed
 from gptcli.tasks.embedding import Embedder
 from gptcli.tasks.retrieval import Collection, Ranked, fuse

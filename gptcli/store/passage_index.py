@@ -16,11 +16,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
-from gptcli import paths
 from gptcli.documents.passages import Passage, Source
 from gptcli.documents.sources import OnSkip, Skipped, SourceFile, UnreadableError
 from gptcli.errors import StorageError
-from gptcli.store.database import COMPANIONS, DAMAGE, Database
+from gptcli.store.database import DAMAGE, Database
 from gptcli.store.passage_vectors import TABLE as VECTORS
 from gptcli.store.passage_vectors import PassageVectors
 from gptcli.store.stems import TOKENIZER
@@ -28,8 +27,6 @@ from gptcli.tasks.retrieval import Ranked, query_terms, terms
 from gptcli.tasks.splitting import size_of, split
 
 INDEX_FORM = "1"  # raise it when passages or their terms are made otherwise
-ENDING = ".passages"
-MOST_BYTES = 1 << 30  # of all indexes
 BATCH_FILES = 64  # written together: what is interrupted goes on from there
 HEADING_WEIGHT = 0.5  # of a word in the titles above a passage or the file's name, against one in it
 UNSETTLED_NS = 2_000_000_000  # a file so young when it was read may change without a change of its time
@@ -271,46 +268,7 @@ def _forget(connection: sqlite3.Connection, name: str) -> None:
     connection.execute("DELETE FROM files WHERE name = ?", (name,))
 
 
-# ----------------------------------------------------------------------------------------- the cache
-
-
-def index_path(names: Sequence[str]) -> Path:
-    """Return where the index of what somebody named is kept: for the same names, the same file."""
-    whole = (os.path.abspath(name) for name in names)  # noqa: PTH100  links are kept
-    key = "\0".join((INDEX_FORM, *names, *whole))
-    return paths.indexes_dir() / (
-        hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()[:32] + ENDING
-    )
-
-
-def prune(directory: Path, most_bytes: int = MOST_BYTES, *, keep: Path | None = None) -> int:
-    """Delete the longest unused indexes until the rest fits; return the bytes that were freed."""
-    used = sorted(directory.glob(f"*{ENDING}"), key=lambda path: -path.stat().st_mtime)
-    freed = left = 0
-    for path in used:
-        size = sum(each.stat().st_size for each in _files(path))
-        left += size
-        if left > most_bytes and path != keep:
-            discard(path)
-            freed += size
-            left -= size
-    return freed
-
-
-def discard(path: Path) -> None:
-    """Delete an index."""
-    for each in _files(path):
-        with contextlib.suppress(OSError):
-            each.unlink()
-
-
 def is_damaged(error: StorageError) -> bool:
     """Tell whether an error means that the index must be made anew."""
     code = getattr(error.__cause__, "sqlite_errorcode", 0)
     return code & 0xFF in DAMAGE
-
-
-def _files(path: Path) -> list[Path]:
-    """Return the files of an index, those that were set aside as damaged included."""
-    named = (Path(f"{path}{ending}") for ending in COMPANIONS)
-    return [*(each for each in named if each.exists()), *path.parent.glob(f"{path.name}.damaged-*")]
