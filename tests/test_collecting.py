@@ -72,6 +72,22 @@ def test_what_is_piped_comes_first_and_is_not_kept(folder: Path, way: str) -> No
     assert not paths.indexes_dir().exists()
 
 
+def test_the_index_of_a_pattern_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collecting, "SMALL_BYTES", 0)
+
+    with opened_collection(["docs/*.md"], b"", output()) as collection:
+        assert collection.search(QUESTION, 1)[0].passage.source.name == "docs/7.md"
+
+    assert index_path(["docs/*.md"]).exists()
+
+
+def test_nothing_is_kept_where_that_is_not_wanted(folder: Path, way: str) -> None:
+    with opened_collection(["docs"], b"", output(), may_keep=False) as collection:
+        assert collection.search(QUESTION, 1)[0].passage.source.name == "docs/7.md"
+
+    assert not paths.indexes_dir().exists()
+
+
 def test_a_pdf_may_be_piped(folder: Path) -> None:
     with opened_collection([], make_pdf([["Of zebras."]]), output()) as collection:
         assert [source.text for source in collection.sources()] == ["Of zebras."]

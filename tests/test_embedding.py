@@ -60,7 +60,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def found(engine: MeaningEngine, question: str, key: str = "weights") -> list[str]:
     output = Output(stdout=io.StringIO(), stderr=io.StringIO())
-    with opened_collection(["docs"], b"", output, Embedder(engine, key)) as collection:
+    with opened_collection(["docs"], b"", output, embedder=Embedder(engine, key)) as collection:
         return [ranked.passage.source.name for ranked in collection.search(question, 3)]
 
 

@@ -41,15 +41,21 @@ OnFile = Callable[[int, SourceFile], None]
 
 @contextmanager
 def opened_collection(
-    names: Sequence[str], piped: bytes, output: Output, embedder: Embedder | None = None
+    names: Sequence[str],
+    piped: bytes,
+    output: Output,
+    *,
+    embedder: Embedder | None = None,
+    may_keep: bool = True,
 ) -> Generator[Collection, None, None]:
     """Yield the documents that are named, and before them what is piped, as they are now.
 
-    With an embedder, passages are also found by their meaning. Says on stderr what was skipped. Raises
-    UsageError for a name without a file and where nothing can be read, UnreadableError if that was the
-    only document.
+    With an embedder, passages are also found by their meaning. The index of much text stays in the
+    cache if it `may_keep` texts there, and what is piped stays nowhere. Says on stderr what was skipped.
+    Raises UsageError for a name without a file and where nothing can be read, UnreadableError if that
+    was the only document.
     """
-    reading = _Reading(names, piped, embedder)
+    reading = _Reading(names, piped, embedder, may_keep)
     with ExitStack() as closing:
         with Progress(output, "Reading") as progress:
             reading.on_file = _shown(progress)
@@ -67,20 +73,23 @@ def opened_collection(
 class _Reading:
     """What is to be read: a text from a pipe and files. `skipped` has those that cannot be, by name."""
 
-    def __init__(self, names: Sequence[str], piped: bytes, embedder: Embedder | None) -> None:
+    def __init__(
+        self, names: Sequence[str], piped: bytes, embedder: Embedder | None, may_keep: bool
+    ) -> None:
         self.names = [name for name in names if name != STDIN]
         self.skipped: dict[str, Skipped] = {}
         self.failure: UnreadableError | None = None
         self.embedder = embedder
+        self.may_keep = may_keep
         self.on_file: OnFile = lambda _count, _file: None
         self._piped = piped
 
     @property
-    def is_lasting(self) -> bool:
-        """Whether it can be read another time."""
-        return not self._piped and all(
-            Path(name).is_dir() or Path(name).is_file() for name in self.names
-        )
+    def is_kept(self) -> bool:
+        """Whether an index of it is of use another time, and wanted."""
+        named = [path for path in map(Path, self.names) if path.exists()]  # the others are patterns
+        has_pipe = self._piped or not all(path.is_dir() or path.is_file() for path in named)
+        return self.may_keep and not has_pipe
 
     def files(self) -> Iterator[SourceFile]:
         if self._piped:
@@ -120,7 +129,7 @@ def _opened(reading: _Reading, closing: ExitStack) -> Collection:
             break
     else:
         return _Gathered([source for file in first if (source := _read_or_skip(reading, file))])
-    workspace = None if reading.is_lasting else closing.enter_context(TemporaryDirectory("gptcli"))
+    workspace = None if reading.is_kept else closing.enter_context(TemporaryDirectory("gptcli"))
     path = Path(workspace, "passages") if workspace else index_path(reading.names)
     indexed = _Indexed(path, reading, chain(first, files))
     closing.callback(indexed.close)

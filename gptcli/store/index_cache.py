@@ -22,9 +22,8 @@ def index_path(names: Sequence[str]) -> Path:
     """Return where the index of what somebody named is kept: for the same names, the same file."""
     whole = (os.path.abspath(name) for name in names)  # noqa: PTH100  links are kept
     key = "\0".join((INDEX_FORM, *names, *whole))
-    return paths.indexes_dir() / (
-        hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()[:32] + ENDING
-    )
+    digest = hashlib.blake2b(key.encode("utf-8", "replace"), digest_size=16).hexdigest()
+    return paths.indexes_dir() / (digest + ENDING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +40,7 @@ class IndexEntry:
 def entries(directory: Path) -> list[IndexEntry]:
     """Return the indexes of a directory, the last used first."""
     found = []
-    for path in directory.glob(f"*{ENDING}"):
-        size, used = sum(each.stat().st_size for each in _files(path)), path.stat().st_mtime
+    for used, size, path in _by_use(directory):
         files, first = 0, ""
         with contextlib.suppress(StorageError):
             database = Database(path, read_only=True, migrations=MIGRATIONS)
@@ -50,15 +48,13 @@ def entries(directory: Path) -> list[IndexEntry]:
             files, first = row
             database.close()
         found.append(IndexEntry(path, files, first, size, used))
-    return sorted(found, key=lambda entry: -entry.used)
+    return found
 
 
 def prune(directory: Path, most_bytes: int = MOST_BYTES, *, keep: Path | None = None) -> int:
     """Delete the longest unused indexes until the rest fits; return the bytes that were freed."""
-    used = sorted(directory.glob(f"*{ENDING}"), key=lambda path: -path.stat().st_mtime)
     freed = left = 0
-    for path in used:
-        size = sum(each.stat().st_size for each in _files(path))
+    for _, size, path in _by_use(directory):
         left += size
         if left > most_bytes and path != keep:
             discard(path)
@@ -72,6 +68,16 @@ def discard(path: Path) -> None:
     for each in _files(path):
         with contextlib.suppress(OSError):
             each.unlink()
+
+
+def _by_use(directory: Path) -> list[tuple[float, int, Path]]:
+    """Return when each index was used, its size and its path, the last used first."""
+    found = []
+    for path in directory.glob(f"*{ENDING}"):
+        with contextlib.suppress(FileNotFoundError):  # another process deletes as well
+            size = sum(each.stat().st_size for each in _files(path))
+            found.append((path.stat().st_mtime, size, path))
+    return sorted(found, reverse=True)
 
 
 def _files(path: Path) -> list[Path]:
