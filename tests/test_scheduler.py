@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from gptcli.engine.api import (
@@ -20,7 +22,7 @@ from gptcli.engine.scheduler import Scheduler
 from gptcli.errors import ContextOverflowError, UsageError
 from gptcli.messages import Conversation, Message
 from gptcli.sampling import SamplingParams
-from tests.fake_backend import FakeBackend
+from tests.fake_backend import FakeBackend, Memory
 
 
 def run(backend: FakeBackend, request: Generate) -> tuple[list[str], Finished]:
@@ -178,3 +180,45 @@ def test_a_text_is_cut_to_its_limit(keep: str, text: str) -> None:
     (event,) = Scheduler(FakeBackend()).run([request])
 
     assert event == Tokenized(id=0, text=text, token_count=10, kept_tokens=4)
+
+
+def score(backend: FakeBackend, *continuations: str, beam: int | None = None) -> Scored:
+    request = Score(prefix="It is", continuations=continuations, beam=beam)
+    *_, event = Scheduler(backend).run([request])
+    assert isinstance(event, Scored)
+    return event
+
+
+def test_continuations_that_begin_alike_are_evaluated_together() -> None:
+    spans = (" very good indeed", " very", " very good", " very good end", " very end", " end")
+    backend = FakeBackend()
+
+    together = score(backend, *spans)
+
+    assert together.logprobs == tuple(score(FakeBackend(), span).logprobs[0] for span in spans)
+    assert together.token_counts == (3, 1, 2, 3, 2, 1)
+    assert backend.evaluated == 4
+
+
+def test_a_beam_goes_on_with_the_likeliest_first_tokens() -> None:
+    spans = (" a b", " c d", " e f", " g h", " a", " c")
+    alone = [score(FakeBackend(), span).logprobs[0] for span in spans]
+    firsts = [score(FakeBackend(), span[:2]).logprobs[0] for span in spans[:4]]
+    kept = sorted(range(4), key=lambda n: -firsts[n])[:2]
+
+    found = score(FakeBackend(), *spans, beam=2)
+
+    assert found.logprobs == tuple(
+        logprob if n in kept or n > 3 else -math.inf for n, logprob in enumerate(alone)
+    )
+
+
+@pytest.mark.parametrize("memory", ["parts", "whole", "sliding"])
+def test_a_lone_request_has_sequences_for_its_branches(memory: Memory) -> None:
+    backend = FakeBackend(memory=memory, sliding=2)
+    request = Score(prefix="a b c d e f", continuations=(" g h i", " j k l", " m n o"))
+
+    *_, event = Scheduler(backend).run([request])
+
+    assert isinstance(event, Scored)
+    assert backend.evaluated == 6 + 3 * 2

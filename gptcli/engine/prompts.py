@@ -13,6 +13,7 @@ from gptcli.messages import Conversation, Message
 
 CHARACTERS_TO_COUNT = 2_000_000  # longer texts are counted by extrapolation
 CHARACTERS_PER_TOKEN_AT_MOST = 32  # for cutting a huge text down before it is tokenized
+FEW = 8  # continuations that are tokenized with their whole prefix: of more, with its last line
 CONTENT_MARK = "\ue000{}\ue001"  # private-use characters: stand for a message's content
 
 
@@ -92,13 +93,24 @@ class PromptEncoder:
         kept = text.rstrip() or text
         moved = text[len(kept) :]
         prefix = self._tokens(kept) if moved else list(tokens)
+        last_line = self._last_line(kept, prefix) if len(request.continuations) > FEW else None
         continuations = []
         for continuation in request.continuations:
-            whole = self._tokens(kept + moved + continuation)
-            if len(whole) <= len(prefix):
+            if last_line is None:
+                whole, own = self._tokens(kept + moved + continuation), len(prefix)
+            else:
+                line, own = last_line
+                whole = self._part(line + moved + continuation, is_first=False)
+            if len(whole) <= own:
                 raise UsageError(f"{continuation!r} adds no token to the prefix, so it has no score")
-            continuations.append(whole[len(prefix) :])
+            continuations.append(whole[own:])
         return prefix, continuations
+
+    def _last_line(self, text: str, tokens: list[int]) -> tuple[str, int] | None:
+        """Return the text's last line and its number of tokens, if it is tokenized as it is alone."""
+        before, newline, line = text.rpartition("\n")
+        own = self._part(line, is_first=False) if newline and line.strip() == line else []
+        return (line, len(own)) if own and before and tokens[-len(own) :] == own else None
 
     def _decoded(self, tokens: Sequence[int]) -> Iterator[str]:
         stream = Utf8Stream()

@@ -312,11 +312,7 @@ class Scheduler:
 
     def _plan_branches(self, budget: int) -> list[tuple[ScoreStrand, Branch, Span]]:
         planned: list[tuple[ScoreStrand, Branch, Span]] = []
-        scratch = (
-            range(self._cache.slots + 1, self._cache.slots + 1 + BRANCHES)
-            if self._cache.slots > 1
-            else range(0)
-        )
+        scratch = self._cache.scratch
         strands = [s for s in self._active if isinstance(s, ScoreStrand) and s.branches and not s.left]
         taken = {branch.sequence for strand in strands for branch in strand.branches}
         for strand in strands:

@@ -12,7 +12,7 @@ from collections.abc import Sequence, Set
 from gptcli.engine.backend import Backend
 from gptcli.engine.cells import CellLedger, common_prefix
 from gptcli.engine.prompt_cache import LEAST_TOKENS, PromptCache
-from gptcli.engine.strands import AnyStrand
+from gptcli.engine.strands import AnyStrand, ScoreStrand
 
 SMALLEST_WINDOW = 4096  # tokens; a window grows when a request asks for more
 LEAST_SHARED = 8  # tokens of a common prefix: fewer are as quickly evaluated
@@ -38,6 +38,7 @@ class SharedCache:
         self._backend, self._parallel, self._active = backend, parallel, active
         self._prompt_cache = prompt_cache
         self.slots = 0
+        self.scratch = range(0)  # the sequences for branches
         self.cells = 0
         self.ledger = CellLedger(0)
         self.must_drain = False  # the context is to be opened anew, larger
@@ -49,7 +50,10 @@ class SharedCache:
         """Tell whether the open context serves what is prepared, when nothing else runs."""
         wants_more_slots = min(len(prepared), self._parallel) > self.slots
         too_small = min(prepared[0].cells, self._backend.info.context_limit) > self.cells
-        return bool(self.slots) and not (wants_more_slots or too_small or self.must_drain)
+        needs_scratch = not self.scratch and _needs_branches(prepared[0])
+        return bool(self.slots) and not (
+            wants_more_slots or too_small or needs_scratch or self.must_drain
+        )
 
     def open(self, prepared: Sequence[AnyStrand]) -> None:
         """Open a context for what is to come. Raises MemoryFitError."""
@@ -64,12 +68,14 @@ class SharedCache:
             doubled = 2 * self.cells if self.must_drain else 0
             cells = -(-int(max(doubled, typical * slots)) // CELL_STEP) * CELL_STEP
             cells = max(single, min(backend.most_cells(), cells))
-        # A holder of shared prefixes and sequences for branches; a lone request does with its own.
-        sequences = slots if slots == 1 else slots + 1 + BRANCHES
+        # A holder of shared prefixes and sequences for branches; a lone answer does with its own.
+        is_lone_answer = slots == 1 and not _needs_branches(prepared[0])
+        sequences = slots if is_lone_answer else slots + 1 + BRANCHES
         tokens, state = self._carried(prepared[0])
         self.slots = 0
         self.cells = backend.open(sequences, cells)
         self.slots, self.must_drain = slots, False
+        self.scratch = range(slots + 1, sequences)
         self.ledger = CellLedger(sequences)
         self._last_used = [0] * sequences
         if state is not None and self._backend.restore_state(0, bytearray(state)):
@@ -309,6 +315,10 @@ class SharedCache:
             return False
         self.ledger.truncate(sequence, length)
         return True
+
+
+def _needs_branches(strand: AnyStrand) -> bool:
+    return isinstance(strand, ScoreStrand) and strand.needs_branches
 
 
 def _power_of_two(count: int) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gptcli.engine.answers import AnswerText
@@ -153,13 +154,17 @@ class GenerateStrand(Strand):
 
 @dataclass(slots=True, kw_only=True)
 class Branch:
-    """A continuation of several tokens that is scored behind its prefix, on a sequence of its own."""
+    """Continuations that are scored behind their prefix, on a sequence of its own.
 
-    index: int
+    They are evaluated as one, `tokens`: each differs from its beginning in its last token at most.
+    `scores` are their log-probabilities so far, by index, behind the first token.
+    """
+
     tokens: Sequence[int]
+    continuations: Mapping[int, Sequence[int]]
     sequence: int = -1
     evaluated: int = 0
-    logprob: float = 0.0
+    scores: dict[int, float] = field(default_factory=dict)
 
     @property
     def left(self) -> int:
@@ -175,15 +180,58 @@ class Branch:
         tokens = self.tokens[self.evaluated : self.evaluated + min(most, self.left)]
         return Span(self.sequence, tokens, start + self.evaluated, all_rows=True)
 
+    def take_logits(self, backend: Backend, span: Span) -> None:
+        """Add the log-probabilities of the tokens that follow the span's."""
+        for n in range(len(span.tokens)):
+            at = self.evaluated + n + 1
+            going_on = {i: tokens[at] for i, tokens in self.continuations.items() if len(tokens) > at}
+            logprobs = backend.logprobs(span.row + n, list(going_on.values()))
+            for index, logprob in zip(going_on, logprobs, strict=True):
+                self.scores[index] = self.scores.get(index, 0.0) + logprob
+        self.evaluated += len(span.tokens)
+
+    def begin_again(self) -> None:
+        self.sequence, self.evaluated = -1, 0
+        self.scores.clear()
+
+
+def branches_of(continuations: Mapping[int, Sequence[int]]) -> list[Branch]:
+    """Return branches that cover all continuations of several tokens, in order of the first ones."""
+    longest: list[Sequence[int]] = []
+    members: list[dict[int, Sequence[int]]] = []
+    by_first: dict[int, list[int]] = {}
+    for index in sorted(continuations, key=lambda n: -len(continuations[n])):
+        tokens = continuations[index]
+        body = tokens[:-1]
+        if not body:
+            continue
+        own = by_first.setdefault(tokens[0], [])
+        found = next((n for n in own if longest[n][: len(body)] == body), None)
+        if found is None:
+            found = len(longest)
+            own.append(found)
+            longest.append(tokens)
+            members.append({})
+        members[found][index] = tokens
+    branches = [
+        Branch(tokens=tokens, continuations=own) for tokens, own in zip(longest, members, strict=True)
+    ]
+    return sorted(branches, key=lambda branch: min(branch.continuations))
+
 
 @dataclass(slots=True, kw_only=True)
 class ScoreStrand(Strand):
-    """A Score request: after its prefix, a branch for each continuation of several tokens."""
+    """A Score request: after its prefix, branches for the continuations of several tokens."""
 
     request: Score
     continuations: list[list[int]]
     logprobs: list[float] = field(default_factory=list)
     branches: list[Branch] = field(default_factory=list)
+
+    @property
+    def needs_branches(self) -> bool:
+        """Whether several continuations of several tokens are to be scored."""
+        return sum(len(tokens) > 1 for tokens in self.continuations) > 1
 
     def take_logits(self, backend: Backend, row: int) -> None:
         """Take the first tokens' log-probabilities."""
@@ -191,28 +239,31 @@ class ScoreStrand(Strand):
             return  # the prefix was evaluated again for a branch
         self.prompt_s = max(time.perf_counter() - self.started, 1e-9)
         self.logprobs = backend.logprobs(row, [tokens[0] for tokens in self.continuations])
-        self.branches = [
-            Branch(index=n, tokens=tokens)
-            for n, tokens in enumerate(self.continuations)
-            if len(tokens) > 1
-        ]
+        self.branches = branches_of(dict(enumerate(self.continuations)))
+        if self.request.beam is not None:
+            self._keep_likeliest(self.request.beam)
+
+    def _keep_likeliest(self, beam: int) -> None:
+        """Give up all branches but `beam` of them, by their first tokens."""
+        likeliest = sorted(self.branches, key=lambda b: -self.logprobs[min(b.continuations)])
+        for branch in likeliest[beam:]:
+            for index in branch.continuations:
+                self.logprobs[index] = -math.inf
+            self.branches.remove(branch)
 
     def take_branch(self, backend: Backend, branch: Branch, span: Span) -> None:
-        """Add the log-probabilities of the tokens that follow the span's."""
-        first = branch.evaluated + 1
-        for n in range(len(span.tokens)):
-            (logprob,) = backend.logprobs(span.row + n, [branch.tokens[first + n]])
-            branch.logprob += logprob
-        branch.evaluated += len(span.tokens)
+        """Take the log-probabilities of a branch's span."""
+        branch.take_logits(backend, span)
         if branch.is_over:
-            self.logprobs[branch.index] += branch.logprob
+            for index, score in branch.scores.items():
+                self.logprobs[index] += score
             self.branches.remove(branch)
 
     def begin_again(self) -> None:
         """Note that the cells were lost; the scores of whole continuations remain."""
         Strand.begin_again(self)  # super() does not work in a dataclass with slots
         for branch in self.branches:
-            branch.sequence, branch.evaluated, branch.logprob = -1, 0, 0.0
+            branch.begin_again()
 
     @property
     def wanted(self) -> int:
