@@ -44,7 +44,9 @@ class Score:
 
     Continuations that begin alike are evaluated together: thousands that are the beginnings of a few
     long ones, each with another last token, cost as much as those few. `beam`: of these only so many
-    are gone on with, by their first tokens; what the others have is -inf.
+    are gone on with, by their first tokens and the `priors` of their continuations, in nats; what the
+    others have is -inf.
+
     `exact`: the result is the same to the last bit whatever else is worked on, if that is so too and the
     processor allows it; that costs some speed.
     """
@@ -52,6 +54,7 @@ class Score:
     prefix: Prompt
     continuations: tuple[str, ...]
     beam: int | None = None
+    priors: tuple[float, ...] = ()
     exact: bool = False
     id: RequestId = 0
 

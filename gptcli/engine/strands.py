@@ -244,8 +244,16 @@ class ScoreStrand(Strand):
             self._keep_likeliest(self.request.beam)
 
     def _keep_likeliest(self, beam: int) -> None:
-        """Give up all branches but `beam` of them, by their first tokens."""
-        likeliest = sorted(self.branches, key=lambda b: -self.logprobs[min(b.continuations)])
+        """Give up all branches but `beam` of them, by their first tokens and priors."""
+
+        def promise(branch: Branch) -> float:
+            first = self.logprobs[min(branch.continuations)]
+            return first + max(
+                (self.request.priors[n] for n in branch.continuations if self.request.priors),
+                default=0.0,
+            )
+
+        likeliest = sorted(self.branches, key=promise, reverse=True)
         for branch in likeliest[beam:]:
             for index in branch.continuations:
                 self.logprobs[index] = -math.inf

@@ -1,0 +1,159 @@
+"""The forms in which a model is asked about a passage: one place for all of them.
+
+A form is used in two directions behind a few worked examples: the answer after a passage and a
+question, and the question after a sentence and an answer. Neither is generated; both are scored.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from gptcli.prompts.labels import harmless
+
+_SCRIPTS_WITHOUT_SPACES = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A passage with questions and their answers; "" for one that it does not answer."""
+
+    passage: str
+    answers: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskForm:
+    """How passage, question and answer are named, with worked examples.
+
+    `space` follows the names of question and answer; `unknown` is the answer that there is none.
+    """
+
+    name: str
+    passage: str
+    question: str
+    answer: str
+    space: str
+    unknown: str
+    examples: tuple[Example, ...]
+
+    def prompt(self, passage: str, question: str) -> str:
+        """Return the text after which the answer to a question follows.
+
+        The passage comes first: what was read of it serves the next question too.
+        """
+        asked = f"{self.question}{self.space}{harmless(question)}\n{self.answer}"
+        return f"{self._head()}{self.passage}{self.space}{harmless(passage)}\n{asked}"
+
+    def continuation(self, answer: str) -> str:
+        """Return an answer as it follows the prompt, with its end."""
+        return f"{self.space}{harmless(answer)}\n"
+
+    def prompt_for_question(self, sentence: str) -> str:
+        """Return the text after which an answer follows, and then its question."""
+        return f"{self._reversed_head()}{self.passage}{self.space}{harmless(sentence)}\n{self.answer}"
+
+    def question_continuations(self, answer: str, question: str) -> tuple[str, str]:
+        """Return an answer as it follows that prompt, and the same with the question.
+
+        The difference of their log-probabilities is log P(question | sentence, answer).
+        """
+        lead = f"{self.continuation(answer)}{self.question}"
+        return lead, f"{lead}{self.space}{harmless(question)}\n"
+
+    def _head(self) -> str:
+        return "".join(
+            f"{self.passage}{self.space}{example.passage}\n"
+            + "".join(
+                f"{self.question}{self.space}{question}\n"
+                f"{self.answer}{self.space}{answer or self.unknown}\n"
+                for question, answer in example.answers
+            )
+            + "\n"
+            for example in self.examples
+        )
+
+    def _reversed_head(self) -> str:
+        return "".join(
+            f"{self.passage}{self.space}{sentence}\n{self.answer}{self.space}{answer}\n"
+            f"{self.question}{self.space}{question}\n\n"
+            for example in self.examples
+            for question, answer in example.answers
+            if answer
+            for sentence in (_sentence_with(example.passage, answer),)
+        )
+
+
+def _sentence_with(passage: str, answer: str) -> str:
+    sentences = re.findall(r"[^.。]+[.。]", passage)
+    return next(sentence.strip() for sentence in sentences if answer in sentence)
+
+
+ENGLISH = AskForm(
+    name="english",
+    passage="Passage:",
+    question="Question:",
+    answer="Answer:",
+    space=" ",
+    unknown="unknown",
+    examples=(
+        Example(
+            "The lighthouse at Cape Morrow was built in 1847 by the engineer Ada Finch, after eleven "
+            "ships had been lost on the reef in one winter. Its lamp burned whale oil until 1902, when "
+            "it was changed to electricity.",
+            (
+                ("Who built the lighthouse?", "Ada Finch"),
+                ("What did the lamp burn before electricity?", "whale oil"),
+                ("How many ships had been lost?", "eleven"),
+            ),
+        ),
+        Example(
+            "Bread rises because yeast feeds on sugar in the dough and gives off carbon dioxide. A warm "
+            "kitchen speeds this up; in a refrigerator the dough needs about twelve hours, and many "
+            "bakers say that it tastes better.",
+            (
+                ("What gas does yeast give off?", "carbon dioxide"),
+                ("How long does the dough need in a refrigerator?", "about twelve hours"),
+                (
+                    "Why does bread rise?",
+                    "yeast feeds on sugar in the dough and gives off carbon dioxide",
+                ),
+            ),
+        ),
+    ),
+)
+
+CHINESE = AskForm(
+    name="chinese",
+    passage="文章：",
+    question="问题：",
+    answer="答案：",
+    space="",
+    unknown="不知道",
+    examples=(
+        Example(
+            "莫罗角灯塔由工程师陈安达于1847年建成，因为一个冬天里有十一艘船在礁石上失事。"
+            "灯塔起初用鲸油点灯，1902年改为电灯。",
+            (
+                ("灯塔是谁建的？", "陈安达"),
+                ("改用电灯之前，灯塔用什么点灯？", "鲸油"),
+                ("有多少艘船失事？", "十一艘"),
+            ),
+        ),
+        Example(
+            "面包会发起来，是因为酵母吃面团里的糖，放出二氧化碳。"
+            "厨房温暖时发得快；放在冰箱里大约需要十二个小时，不少面包师说这样味道更好。",
+            (
+                ("酵母放出什么气体？", "二氧化碳"),
+                ("面团放在冰箱里需要多长时间？", "大约需要十二个小时"),
+                ("面包为什么会发起来？", "酵母吃面团里的糖，放出二氧化碳"),
+            ),
+        ),
+    ),
+)
+
+
+def form_for(passage: str) -> AskForm:
+    """Return the form in the script of a passage, because the answer is a part of it."""
+    letters = sum(character.isalpha() for character in passage)
+    return CHINESE if 3 * len(_SCRIPTS_WITHOUT_SPACES.findall(passage)) > letters else ENGLISH
