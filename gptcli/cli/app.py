@@ -13,6 +13,7 @@ import typer.core
 
 from gptcli import __version__, paths
 from gptcli.cli import (
+    ask,
     bench,
     cache,
     chat,
@@ -61,6 +62,7 @@ app.command(name="chat")(chat.chat)
 app.command(name="map")(map_module.map_command)
 app.command(name="translate", cls=translate.TranslateCommand)(translate.translate)
 app.command(name="detect")(translate.detect)
+app.command(name="ask")(ask.ask)
 app.command(name="sentiment")(sentiment.sentiment)
 app.command(name="classify")(classify.classify)
 app.command(name="fit")(fit.fit)

@@ -85,7 +85,7 @@ class AskForm:
 
 
 def _sentence_with(passage: str, answer: str) -> str:
-    sentences = re.findall(r"[^.。]+[.。]", passage)
+    sentences: list[str] = re.findall(r"[^.。]+[.。]", passage)
     return next(sentence.strip() for sentence in sentences if answer in sentence)
 
 

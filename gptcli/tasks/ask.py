@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from gptcli.documents.passages import Passage, Source, line_of
 from gptcli.engine.api import Engine, Score, Scored
 from gptcli.errors import GptcliError
-from gptcli.prompts.ask import AskForm, form_for
+from gptcli.prompts.ask import form_for
 from gptcli.tasks.ordered import run_ordered
 from gptcli.tasks.spans import Candidate, Nearness, candidates, sentences_of
 

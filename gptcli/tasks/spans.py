@@ -163,5 +163,5 @@ def _is_form_of(one: str, other: str) -> bool:
     shorter, longer = sorted((one, other), key=len)
     if len(shorter) < 4:
         return False
-    common = next((n for n, (a, b) in enumerate(zip(one, other)) if a != b), len(shorter))
+    common = next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(shorter))
     return common >= max(4, SAME_STEM * len(longer))
