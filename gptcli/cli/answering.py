@@ -34,7 +34,7 @@ def run_ask(params: Params) -> None:
             log.ask(engine.model, PromptParts(instruction=question, documents=_documents(passages)))
             log.begin_answer(SamplingParams(temperature=0))
             with Progress(output, "reading"):
-                answer = ask(engine, question, passages)
+                answer = ask(engine, question, passages, least=params["min_confidence"])
             log.grow(answer.text)
             log.end_answer("stop")
     _show(answer, params, output)

@@ -21,11 +21,14 @@ class EvalTask(StrEnum):
     SENTIMENT = "sentiment"
     CLASSIFY = "classify"
     TRANSLATE = "translate"
+    ASK = "ask"
 
 
 def eval_command(
     context: typer.Context,
-    task: Annotated[EvalTask, typer.Argument(metavar="TASK", help="sentiment, classify or translate.")],
+    task: Annotated[
+        EvalTask, typer.Argument(metavar="TASK", help="sentiment, classify, translate or ask.")
+    ],
     data: Annotated[str, typer.Argument(metavar="DATA", help="Labelled data: CSV, TSV or JSONL.")],
     model: Annotated[
         list[str] | None,
@@ -103,8 +106,9 @@ def eval_command(
     """Measure how good models are at a task: on your own data, models and forms side by side.
 
     Of labels: accuracy, macro-F1, each class, the confusion matrix, whether probabilities mean what
-    they say. Of translations against references: chrF, BLEU, loops, wrong languages. Of all: records
-    a second, and peak memory.
+    they say. Of translations against references: chrF, BLEU, loops, wrong languages. Of answers from
+    texts (fields context, question, answers): EM, F1, abstention, citations. Of all: records a second,
+    and peak memory.
 
     Examples:
 
@@ -115,6 +119,8 @@ def eval_command(
       gptcli eval classify tickets.csv --text body --label team --head tickets
 
       gptcli eval translate pairs.jsonl --text source --label reference --to fr --best 8
+
+      gptcli eval ask squad.jsonl -m qwen3-1.7b -m qwen3-4b
     """
     from gptcli.cli.evaluating import run_eval
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from gptcli.cli.eval_ask import ASK
 from gptcli.cli.eval_task import EvaluatedTask, Params, Variant
 from gptcli.cli.eval_translate import TRANSLATE
 from gptcli.cli.fitting import labelled_pairs, question_for
@@ -156,6 +157,7 @@ TASKS = {
     "sentiment": EvaluatedTask(_items, _label_variants, _show_labels),
     "classify": EvaluatedTask(_items, _label_variants, _show_labels),
     "translate": TRANSLATE,
+    "ask": ASK,
 }
 
 

@@ -20,7 +20,7 @@ def answer_members(answer: Answer) -> dict[str, Any]:
     return {
         "answer": answer.text if answer.found else None,
         "found": answer.found,
-        "score": None if answer.score is None else round(answer.score, DIGITS),
+        "score": round(answer.score, DIGITS),
         "verified": answer.verified,
         "citations": [citation_members(each) for each in answer.citations],
     }

@@ -24,6 +24,7 @@ BEAM = 14  # first tokens of spans that are gone on with
 RESCORED = 8  # spans that are scored the other way round
 NEARNESS = 1.0  # nats for a unit of nearness
 CHANNEL = 1.0  # weight of log P(question | sentence, span)
+LEAST_SCORE = 0.5  # of an answer that is given
 RIVAL_MARGIN = 2.0  # nats that another source's best span may be behind, to be cited too
 
 
@@ -93,15 +94,18 @@ class Hit:
         return self.first_score + CHANNEL * self.channel
 
 
-def ask(engine: Engine, question: str, passages: Sequence[Passage]) -> Answer:
+def ask(
+    engine: Engine, question: str, passages: Sequence[Passage], *, least: float | None = None
+) -> Answer:
     """Return the span that answers a question best, and how probable it is that it does.
 
-    Raises the error of a request that fails.
+    It is not found where that is less than `least`; None: than LEAST_SCORE. Raises the error of a
+    request that fails.
     """
     hits = find_spans(engine, question, passages)
     if not hits:
         return Answer(question=question, text="", found=False, score=0.0)
-    return _answer(question, hits)
+    return _answer(question, hits, LEAST_SCORE if least is None else least)
 
 
 def find_spans(engine: Engine, question: str, passages: Sequence[Passage]) -> list[Hit]:
@@ -226,8 +230,9 @@ def _channel(question: str, number: int, hits: Sequence[Hit]) -> Score:
     )
 
 
-def _answer(question: str, hits: Sequence[Hit]) -> Answer:
+def _answer(question: str, hits: Sequence[Hit], least: float) -> Answer:
     best = hits[0]
+    score = 1.0
     cited = {id(best.passage.source): best}
     for hit in hits[1:]:
         if hit.score > best.score - RIVAL_MARGIN:
@@ -235,8 +240,8 @@ def _answer(question: str, hits: Sequence[Hit]) -> Answer:
     return Answer(
         question=question,
         text=best.text,
-        found=True,
-        score=1.0,
+        found=score >= least,
+        score=score,
         citations=tuple(_citation(hit) for hit in cited.values()),
     )
 
