@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from gptcli.tasks.passages import Passage
+from gptcli.tasks.passages import Span
 
 # A number, a character of a script without spaces, a word, or a mark.
 _UNIT = re.compile(
@@ -51,18 +51,18 @@ class Candidate:
     sentence: int
 
 
-def sentences_of(text: str) -> list[Passage]:
+def sentences_of(text: str) -> list[Span]:
     """Return the sentences of a text, which may go over line ends, without white space around them."""
     found = []
     for match in _SENTENCE.finditer(text):
         part = match[0].strip()
         if part:
             start = match.start() + match[0].index(part[0])
-            found.append(Passage(start, start + len(part), part))
+            found.append(Span(start, start + len(part), part))
     return found
 
 
-def candidates(sentences: Sequence[Passage]) -> Iterator[Candidate]:
+def candidates(sentences: Sequence[Span]) -> Iterator[Candidate]:
     """Yield the spans of whole words within each sentence that could be an answer, in order."""
     for index, sentence in enumerate(sentences):
         units = _units(sentence.text)
@@ -82,8 +82,8 @@ def candidates(sentences: Sequence[Passage]) -> Iterator[Candidate]:
                     yield Candidate(sentence.start + unit.start, sentence.start + later.end, index)
 
 
-def _units(text: str) -> list[Passage]:
-    return [Passage(match.start(), match.end(), match[0]) for match in _UNIT.finditer(text)]
+def _units(text: str) -> list[Span]:
+    return [Span(match.start(), match.end(), match[0]) for match in _UNIT.finditer(text)]
 
 
 def _can_begin(word: str) -> bool:
@@ -111,7 +111,7 @@ class Nearness:
     that from another sentence. In scripts without spaces, pairs of characters are words.
     """
 
-    def __init__(self, question: str, sentences: Sequence[Passage]) -> None:
+    def __init__(self, question: str, sentences: Sequence[Span]) -> None:
         self._starts: list[int] = []
         self._sentence_of: list[int] = []
         terms: list[str] = []
