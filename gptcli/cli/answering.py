@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
+from gptcli.cli.collecting import opened_collection
 from gptcli.cli.logged import logged_run
-from gptcli.cli.material import read_documents, stdin_text
 from gptcli.cli.opening import opened_engine
 from gptcli.cli.options import engine_settings, make_output
-from gptcli.documents.passages import Passage, Source
+from gptcli.documents.passages import Passage
+from gptcli.documents.sources import STDIN
+from gptcli.engine.api import Engine
 from gptcli.errors import NoAnswerError, UsageError
 from gptcli.output.console import Output
 from gptcli.output.progress import Progress
 from gptcli.output.quotes import answer_members, print_answer
 from gptcli.prompts.compose import Document, PromptParts
 from gptcli.sampling import SamplingParams
-from gptcli.tasks.ask import Answer, ask
+from gptcli.tasks.ask import Answer, answer_unverified, ask
+from gptcli.tasks.free_answer import answer_freely
+from gptcli.tasks.retrieval import choose
 
 Params = dict[str, Any]
+
+READ_WORDS = 1300  # that are read whole; of more, the passages that are likeliest to answer
+SHOWN = 100  # characters of a passage, with --show-passages
 
 
 def run_ask(params: Params) -> None:
     """Run the command. What can be refused without a model is refused before one is loaded."""
     output = make_output(params)
     _check(params)
-    passages = _passages(params, output)
     question = params["question"].strip()
+    passages = _passages(question, params, output)
     with opened_engine(params, output, task="ask") as engine:
         for note in engine.model.notes:
             output.note(note)
@@ -34,10 +42,17 @@ def run_ask(params: Params) -> None:
             log.ask(engine.model, PromptParts(instruction=question, documents=_documents(passages)))
             log.begin_answer(SamplingParams(temperature=0))
             with Progress(output, "reading"):
-                answer = ask(engine, question, passages, least=params["min_confidence"])
-            log.grow(answer.text)
+                answer = _answer(engine, question, passages, params)
+            log.grow(answer.text if answer.found else "")
             log.end_answer("stop")
     _show(answer, params, output)
+
+
+def _answer(engine: Engine, question: str, passages: Sequence[Passage], params: Params) -> Answer:
+    if not passages:
+        return answer_unverified(engine, question)
+    way = answer_freely if params["free"] else ask
+    return way(engine, question, passages, least=params["min_confidence"])
 
 
 def _check(params: Params) -> None:
@@ -51,15 +66,31 @@ def _check(params: Params) -> None:
         raise UsageError("there is no question", hint='gptcli ask "When …?" -f FILE')
 
 
-def _passages(params: Params, output: Output) -> list[Passage]:
-    documents = read_documents(params["file"] or (), stdin_text())
-    sources = [Source(document.name or "-", document.text) for document in documents]
-    return [Passage(source, 0, len(source.text), 1) for source in sources]
+def _passages(question: str, params: Params, output: Output) -> list[Passage]:
+    """Return what is read: all of it where that fits, else the passages that are likeliest."""
+    names = params["file"] or []
+    piped = _piped() if not names or STDIN in names else b""
+    if not names and not piped.strip():
+        return []
+    with opened_collection(names, piped, output) as collection:
+        passages = choose(collection, question, budget_words=READ_WORDS, count=params["top"])
+    if params["show_passages"]:
+        for passage in passages:
+            words = " ".join(passage.text.split())
+            output.status(f"{passage.source.name}:{passage.line}  {words[:SHOWN]}")
+    return passages
+
+
+def _piped() -> bytes:
+    return b"" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer.read()
 
 
 def _documents(passages: Sequence[Passage]) -> tuple[Document, ...]:
-    sources = {passage.source.name: passage.source for passage in passages}
-    return tuple(Document(source.text, source.name) for source in sources.values())
+    """Return what is read for the log, by source."""
+    texts: dict[str, list[str]] = {}
+    for passage in passages:
+        texts.setdefault(passage.source.name, []).append(passage.text)
+    return tuple(Document("\n\n".join(parts), name) for name, parts in texts.items())
 
 
 def _show(answer: Answer, params: Params, output: Output) -> None:
@@ -67,6 +98,8 @@ def _show(answer: Answer, params: Params, output: Output) -> None:
         output.json(answer_members(answer))
     elif answer.found:
         print_answer(output, answer)
+    if answer.score is None:
+        output.warning("unverified: without documents (-f FILE) this is only what the model believes")
     if not answer.found:
         raise NoAnswerError(
             "the documents do not answer this",

@@ -17,13 +17,23 @@ DIGITS = 4  # of the score
 
 def answer_members(answer: Answer) -> dict[str, Any]:
     """Return the answer as JSON members. `start`, `end` and `marks` are in characters of the file."""
-    return {
+    members = {
         "answer": answer.text if answer.found else None,
         "found": answer.found,
-        "score": round(answer.score, DIGITS),
+        "score": None if answer.score is None else round(answer.score, DIGITS),
         "verified": answer.verified,
         "citations": [citation_members(each) for each in answer.citations],
     }
+    if answer.sentences:
+        members["sentences"] = [
+            {
+                "text": each.text,
+                "citations": [n + 1 for n in each.citations],
+                "supported": each.supported,
+            }
+            for each in answer.sentences
+        ]
+    return members
 
 
 def citation_members(citation: Citation) -> dict[str, Any]:
@@ -46,13 +56,13 @@ def print_answer(output: Output, answer: Answer) -> None:
     output.write_styled(_styled(output, BOLD, visible(text)) + "\n")
     if answer.citations:
         output.write("\n")
-        print_quotes(output, answer.citations)
+        print_quotes(output, answer.citations, numbered=bool(answer.sentences))
 
 
-def print_quotes(output: Output, citations: Sequence[Citation]) -> None:
+def print_quotes(output: Output, citations: Sequence[Citation], *, numbered: bool = False) -> None:
     """Print quotes, each under its file and line, with the words that answer highlighted."""
-    for citation in citations:
-        place = f"{citation.source.name}:{citation.line}"
+    for number, citation in enumerate(citations, 1):
+        place = f"{f'[{number}] ' if numbered else ''}{citation.source.name}:{citation.line}"
         output.write_styled(f"{_styled(output, DIM, visible(place))}\n")
         for line in _highlighted(output, citation).splitlines():
             output.write_styled(f"  {line.strip()}\n")

@@ -7,8 +7,11 @@ question, and the question after a sentence and an answer. Neither is generated;
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gptcli.engine.api import Prompt
+from gptcli.messages import Conversation, Message
 from gptcli.prompts.labels import harmless
 
 _SCRIPTS_WITHOUT_SPACES = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
@@ -22,20 +25,32 @@ class Example:
     answers: tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Quotes, a question, and an answer whose sentences name the quotes they are from."""
+
+    quotes: tuple[str, ...]
+    question: str
+    answer: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskForm:
     """How passage, question and answer are named, with worked examples.
 
-    `space` follows the names of question and answer; `unknown` is the answer that there is none.
+    `space` follows these names; `unknown` is the answer that there is none. `written` are examples of
+    answers in sentences.
     """
 
     name: str
     passage: str
     question: str
     answer: str
+    quotes: str
     space: str
     unknown: str
     examples: tuple[Example, ...]
+    written: tuple[Written, ...]
 
     def prompt(self, passage: str, question: str) -> str:
         """Return the text after which the answer to a question follows.
@@ -60,6 +75,20 @@ class AskForm:
         """
         lead = f"{self.continuation(answer)}{self.question}"
         return lead, f"{lead}{self.space}{harmless(question)}\n"
+
+    def prompt_for_text(self, quotes: Sequence[str], question: str) -> str:
+        """Return the text after which an answer follows whose sentences name numbered quotes."""
+        shown = "".join(
+            f"{self._quoted(example.quotes)}{self.question}{self.space}{example.question}\n"
+            f"{self.answer}{self.space}{example.answer}\n\n"
+            for example in self.written
+        )
+        asked = f"{self.question}{self.space}{harmless(question)}\n{self.answer}{self.space}"
+        return f"{shown}{self._quoted(quotes)}{asked}"
+
+    def _quoted(self, quotes: Sequence[str]) -> str:
+        lines = (f"[{n}] {harmless(quote)}\n" for n, quote in enumerate(quotes, 1))
+        return f"{self.quotes}\n{''.join(lines)}"
 
     def _head(self) -> str:
         return "".join(
@@ -94,6 +123,7 @@ ENGLISH = AskForm(
     passage="Passage:",
     question="Question:",
     answer="Answer:",
+    quotes="Quotes:",
     space=" ",
     unknown="unknown",
     examples=(
@@ -121,13 +151,35 @@ ENGLISH = AskForm(
             ),
         ),
     ),
+    written=(
+        Written(
+            (
+                "The lighthouse at Cape Morrow was built in 1847 by the engineer Ada Finch.",
+                "Eleven ships had been lost on the reef in one winter.",
+                "Its lamp burned whale oil until 1902.",
+            ),
+            "Why was the lighthouse built, and by whom?",
+            "Eleven ships had been lost on the reef in one winter [2]. "
+            "The engineer Ada Finch built the lighthouse in 1847 [1].",
+        ),
+        Written(
+            (
+                "A warm kitchen speeds this up.",
+                "Bread rises because yeast feeds on sugar in the dough and gives off carbon dioxide.",
+            ),
+            "How does bread rise?",
+            "Yeast feeds on sugar in the dough and gives off carbon dioxide [2].",
+        ),
+    ),
 )
+
 
 CHINESE = AskForm(
     name="chinese",
     passage="文章：",
     question="问题：",
     answer="答案：",
+    quotes="引文：",
     space="",
     unknown="不知道",
     examples=(
@@ -150,6 +202,22 @@ CHINESE = AskForm(
             ),
         ),
     ),
+    written=(
+        Written(
+            (
+                "莫罗角灯塔由工程师陈安达于1847年建成。",
+                "一个冬天里有十一艘船在礁石上失事。",
+                "灯塔起初用鲸油点灯。",
+            ),
+            "为什么要建灯塔，是谁建的？",
+            "一个冬天里有十一艘船在礁石上失事 [2]. 灯塔由工程师陈安达于1847年建成 [1].",
+        ),
+        Written(
+            ("厨房温暖时发得快。", "面包会发起来，是因为酵母吃面团里的糖，放出二氧化碳。"),
+            "面包怎么发起来？",
+            "酵母吃面团里的糖，放出二氧化碳 [2].",
+        ),
+    ),
 )
 
 
@@ -157,3 +225,12 @@ def form_for(passage: str) -> AskForm:
     """Return the form in the script of a passage, because the answer is a part of it."""
     letters = sum(character.isalpha() for character in passage)
     return CHINESE if 3 * len(_SCRIPTS_WITHOUT_SPACES.findall(passage)) > letters else ENGLISH
+
+
+def plain_prompt(question: str, *, is_chat: bool) -> Prompt:
+    """Return what asks a question without any text: what the model believes is all there is."""
+    if is_chat:
+        return Conversation((Message("user", f"{question}\n\nAnswer in one or two sentences."),))
+    known = ("What is the capital of France?", "Paris"), ("Who wrote Hamlet?", "William Shakespeare")
+    shown = "".join(f"Question: {each}\nAnswer: {answer}\n\n" for each, answer in known)
+    return f"{shown}Question: {harmless(question)}\nAnswer:"

@@ -1,29 +1,19 @@
-"""Answers from passages: spans of a text, found by scoring, with the place each is quoted from.
-
-Nothing is generated. The spans that could be an answer are scored behind passage and question, and the
-likeliest are scored once more the other way round: how likely the question is behind the span's own
-sentence and the span (a noisy channel, as in statistical translation).
-"""
+"""Answers from passages, each with the quote that it is a part of, and the probability of support."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from gptcli.documents.passages import Passage, Source, line_of
-from gptcli.engine.api import Engine, Score, Scored
+from gptcli.engine.api import Engine, Generate, complete
 from gptcli.errors import GptcliError
-from gptcli.prompts.ask import form_for
-from gptcli.tasks.ordered import run_ordered
-from gptcli.tasks.spans import Candidate, Nearness, candidates, sentences_of
+from gptcli.prompts.ask import plain_prompt
+from gptcli.sampling import SamplingParams
+from gptcli.tasks.span_search import Hit, find_spans
+from gptcli.tasks.support import support
 
-READING_BYTES = 7000  # of passages that are read in one prompt: some 1,700 tokens of English
-MOST_STARTS = 160  # of spans in a reading: those nearest to the question's words
-BEAM = 14  # first tokens of spans that are gone on with
-RESCORED = 8  # spans that are scored the other way round
-NEARNESS = 1.0  # nats for a unit of nearness
-CHANNEL = 1.0  # weight of log P(question | sentence, span)
+UNVERIFIED_TOKENS = 128  # of an answer without documents, at most
 LEAST_SCORE = 0.5  # of an answer that is given
 RIVAL_MARGIN = 2.0  # nats that another source's best span may be behind, to be cited too
 
@@ -32,66 +22,49 @@ RIVAL_MARGIN = 2.0  # nats that another source's best span may be behind, to be 
 class Citation:
     """A quote: `text` is `source.text[start:end]`, in characters; `line` is 1-based, of its start.
 
-    `marks` are the places of the words that answer, in the source.
+    `marks` are the places of the words that answer, in the source. Raises GptcliError for a quote that
+    is not verbatim: no other can be made.
     """
 
     source: Source
     start: int
     end: int
-    line: int
     text: str
     marks: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         if self.text != self.source.text[self.start : self.end]:
-            raise GptcliError(f"a quote is not what {self.source.name} has at {self.start}: a bug")
+            raise GptcliError(f"a quote is not in {self.source.name} at {self.start}: a bug of ours")
+
+    @property
+    def line(self) -> int:
+        return line_of(self.source.text, self.start)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sentence:
+    """A sentence of a written answer: citations by position, and whether they support it."""
+
+    text: str
+    citations: tuple[int, ...]
+    supported: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a question's answer is, how probable it is that it has support, and where that is.
+    """What a question's answer is, and where that is.
 
-    `verified`: it is made of quotes. `log_odds`, in nats, is what `score` comes from.
+    `score` is the probability that the passages answer the question, calibrated; None if there were
+    none. `verified`: what is said is in the quotes. `sentences` are those of a written answer.
     """
 
     question: str
     text: str
     found: bool
-    score: float
+    score: float | None
     citations: tuple[Citation, ...] = ()
     verified: bool = True
-    features: tuple[float, ...] = ()
-
-
-@dataclass(slots=True)
-class Hit:
-    """A span of a source, with what speaks for it: nats, but for `nearness`."""
-
-    passage: Passage
-    start: int  # in the source
-    end: int
-    sentence: tuple[int, int]
-    logprob: float  # of the span behind passage and question
-    nearness: float
-    unknown: float  # the log-probability of the answer that there is none, in the same place
-    channel: float = -math.inf  # log P(question | sentence, span)
-    question_tokens: int = 1
-
-    @property
-    def text(self) -> str:
-        return self.passage.source.text[self.start : self.end]
-
-    @property
-    def quote(self) -> str:
-        return self.passage.source.text[slice(*self.sentence)]
-
-    @property
-    def first_score(self) -> float:
-        return self.logprob + NEARNESS * self.nearness
-
-    @property
-    def score(self) -> float:
-        return self.first_score + CHANNEL * self.channel
+    sentences: tuple[Sentence, ...] = ()
 
 
 def ask(
@@ -105,149 +78,40 @@ def ask(
     hits = find_spans(engine, question, passages)
     if not hits:
         return Answer(question=question, text="", found=False, score=0.0)
-    return _answer(question, hits, LEAST_SCORE if least is None else least)
-
-
-def find_spans(engine: Engine, question: str, passages: Sequence[Passage]) -> list[Hit]:
-    """Return the likeliest spans, the best first."""
-    readings = list(_readings(passages))
-    hits: list[Hit] = []
-    for reading, result in run_ordered(engine, readings, lambda each: each.request(question)):
-        if isinstance(result, GptcliError):
-            raise result
-        if isinstance(result, Scored):
-            hits += reading.hits(result)
-    hits.sort(key=lambda hit: -hit.first_score)
-    _rescore(engine, question, hits[:RESCORED])
-    return sorted(hits[:RESCORED], key=lambda hit: -hit.score)
-
-
-@dataclass(slots=True)
-class _Reading:
-    """Passages that are read in one prompt, and the spans that are scored there."""
-
-    number: int
-    passages: list[Passage]
-    spans: list[Hit] = field(default_factory=list)
-
-    def request(self, question: str) -> Score | Scored:
-        form = form_for("".join(passage.text for passage in self.passages))
-        self.spans = list(self._spans(question))
-        if not self.spans:
-            return Scored(id=self.number, logprobs=(), token_counts=())
-        return Score(
-            prefix=form.prompt("\n".join(passage.text for passage in self.passages), question),
-            continuations=(
-                form.continuation(form.unknown),
-                *(form.continuation(span.text) for span in self.spans),
-            ),
-            priors=(math.inf, *(NEARNESS * span.nearness for span in self.spans)),
-            beam=BEAM,
-            id=self.number,
-        )
-
-    def hits(self, result: Scored) -> Iterator[Hit]:
-        if not result.logprobs:
-            return
-        unknown, *logprobs = result.logprobs
-        for span, logprob in zip(self.spans, logprobs, strict=True):
-            if logprob > -math.inf:
-                span.logprob, span.unknown = logprob, unknown
-                yield span
-
-    def _spans(self, question: str) -> Iterator[Hit]:
-        found = [hit for passage in self.passages for hit in _candidate_hits(passage, question)]
-        starts: dict[tuple[int, int], float] = {}
-        for hit in found:
-            key = (id(hit.passage), hit.start)
-            starts[key] = max(starts.get(key, 0.0), hit.nearness)
-        kept = set(sorted(starts, key=lambda key: -starts[key])[:MOST_STARTS])
-        return (hit for hit in found if (id(hit.passage), hit.start) in kept)
-
-
-def _candidate_hits(passage: Passage, question: str) -> Iterator[Hit]:
-    sentences = sentences_of(passage.text)
-    nearness = Nearness(question, sentences)
-    for span in candidates(sentences):
-        yield _hit(
-            passage,
-            span,
-            nearness.of(span),
-            (sentences[span.sentence].start, sentences[span.sentence].end),
-        )
-
-
-def _hit(passage: Passage, span: Candidate, nearness: float, sentence: tuple[int, int]) -> Hit:
-    return Hit(
-        passage=passage,
-        start=passage.start + span.start,
-        end=passage.start + span.end,
-        sentence=(passage.start + sentence[0], passage.start + sentence[1]),
-        logprob=-math.inf,
-        nearness=nearness,
-        unknown=-math.inf,
-    )
-
-
-def _readings(passages: Sequence[Passage]) -> Iterator[_Reading]:
-    taken: list[Passage] = []
-    size = number = 0
-    for passage in passages:
-        length = len(passage.text.encode("utf-8", "replace"))
-        if taken and size + length > READING_BYTES:
-            yield _Reading(number, taken)
-            taken, size, number = [], 0, number + 1
-        taken.append(passage)
-        size += length
-    if taken:
-        yield _Reading(number, taken)
-
-
-def _rescore(engine: Engine, question: str, hits: Sequence[Hit]) -> None:
-    """Score the question behind each hit's sentence and span."""
-    by_sentence: dict[tuple[int, tuple[int, int]], list[Hit]] = {}
-    for hit in hits:
-        by_sentence.setdefault((id(hit.passage.source), hit.sentence), []).append(hit)
-    groups = list(enumerate(by_sentence.values()))
-    for (_, group), result in run_ordered(engine, groups, lambda item: _channel(question, *item)):
-        if isinstance(result, GptcliError):
-            raise result
-        if isinstance(result, Scored):
-            for n, hit in enumerate(group):
-                lead, whole = result.logprobs[2 * n : 2 * n + 2]
-                hit.channel = whole - lead
-                hit.question_tokens = result.token_counts[2 * n + 1] - result.token_counts[2 * n]
-
-
-def _channel(question: str, number: int, hits: Sequence[Hit]) -> Score:
-    form = form_for(hits[0].quote)
-    return Score(
-        prefix=form.prompt_for_question(hits[0].quote),
-        continuations=tuple(
-            text for hit in hits for text in form.question_continuations(hit.text, question)
-        ),
-        id=number,
-    )
-
-
-def _answer(question: str, hits: Sequence[Hit], least: float) -> Answer:
-    best = hits[0]
-    score = 1.0
-    cited = {id(best.passage.source): best}
-    for hit in hits[1:]:
-        if hit.score > best.score - RIVAL_MARGIN:
-            cited.setdefault(id(hit.passage.source), hit)
+    score = support(engine.model, hits)
     return Answer(
         question=question,
-        text=best.text,
-        found=score >= least,
+        text=hits[0].text,
+        found=score >= (LEAST_SCORE if least is None else least),
         score=score,
-        citations=tuple(_citation(hit) for hit in cited.values()),
+        citations=tuple(cite(hit) for hit in _of_distinct_sources(hits)),
     )
 
 
-def _citation(hit: Hit) -> Citation:
-    source, (start, end) = hit.passage.source, hit.sentence
-    return Citation(
-        source, start, end, line_of(source.text, start), source.text[start:end], ((hit.start, hit.end),)
+def answer_unverified(engine: Engine, question: str) -> Answer:
+    """Return what the model believes, which nothing supports. Raises the error of the request."""
+    written = complete(
+        engine,
+        Generate(
+            prompt=plain_prompt(question, is_chat=engine.model.is_chat),
+            sampling=SamplingParams(temperature=0, max_tokens=UNVERIFIED_TOKENS),
+            stop=() if engine.model.is_chat else ("\n",),
+        ),
     )
+    text = written.text.strip()
+    return Answer(question=question, text=text, found=bool(text), score=None, verified=False)
+
+
+def _of_distinct_sources(hits: Sequence[Hit]) -> list[Hit]:
+    """Return the best hit, and of other sources those nearly as good: they may contradict it."""
+    best = {id(hits[0].passage.source): hits[0]}
+    for hit in hits[1:]:
+        if hit.score > hits[0].score - RIVAL_MARGIN:
+            best.setdefault(id(hit.passage.source), hit)
+    return list(best.values())
+
+
+def cite(hit: Hit) -> Citation:
+    """Return the sentence that a hit is in, with its words marked."""
+    start, end = hit.sentence
+    return Citation(hit.passage.source, start, end, hit.quote, ((hit.start, hit.end),))

@@ -122,7 +122,7 @@ class Nearness:
                 terms.append(term)
         self._places: list[tuple[float, list[int]]] = []
         for wanted in dict.fromkeys(term for _, term in _terms(question)):
-            places = [n for n, term in enumerate(terms) if _is_form_of(wanted, term)]
+            places = [n for n, term in enumerate(terms) if is_form_of(wanted, term)]
             if places:
                 having = len({self._sentence_of[n] for n in places})
                 weight = math.log(1 + (len(sentences) - having + 0.5) / (having + 0.5))
@@ -157,7 +157,8 @@ def _terms(text: str) -> Iterator[tuple[int, str]]:
             yield unit.start, unit.text + following.text
 
 
-def _is_form_of(one: str, other: str) -> bool:
+def is_form_of(one: str, other: str) -> bool:
+    """Tell whether two words, in lower case, may be forms of one: they begin alike for the most part."""
     if one == other:
         return True
     shorter, longer = sorted((one, other), key=len)

@@ -1,0 +1,170 @@
+"""The spans of passages that answer a question best, found by scoring: nothing is generated.
+
+Spans are scored behind passages and question, and the likeliest once more the other way round: how
+likely the question is behind the span's own sentence and the span. That is the noisy channel of
+statistical translation, and of Lewis and Fan 2018, "Generative Question Answering".
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from gptcli.documents.passages import Passage
+from gptcli.engine.api import Engine, Score, Scored
+from gptcli.errors import GptcliError
+from gptcli.prompts.ask import form_for
+from gptcli.tasks.ordered import run_ordered
+from gptcli.tasks.spans import Candidate, Nearness, candidates, sentences_of
+
+READING_BYTES = 7000  # of passages that are read in one prompt: some 1,700 tokens of English
+MOST_STARTS = 160  # of spans in a reading: those nearest to the question's words
+BEAM = 14  # branches of spans that are gone on with
+RESCORED = 8  # spans that are scored the other way round
+# Weights of the log-probability of a span, of its nearness to the question's words, and of the
+# question's log-probability behind it. Chosen on halves of XQuAD and SQuAD 2.0 (benchmarks/asking.py).
+SPAN, NEARNESS, CHANNEL = 1.0, 1.0, 1.0
+
+
+@dataclass(slots=True)
+class Hit:
+    """A span of a passage's source, with what speaks for it: nats, but for `nearness`."""
+
+    passage: Passage
+    start: int  # in the source
+    end: int
+    sentence: tuple[int, int]  # the span's, in the source
+    nearness: float
+    logprob: float = -math.inf  # of the span behind passages and question
+    unknown: float = -math.inf  # of the answer that there is none, in the same place
+    channel: float = -math.inf  # log P(question | sentence, span)
+    question_tokens: int = 1
+
+    @property
+    def text(self) -> str:
+        return self.passage.source.text[self.start : self.end]
+
+    @property
+    def quote(self) -> str:
+        return self.passage.source.text[slice(*self.sentence)]
+
+    @property
+    def first_score(self) -> float:
+        return SPAN * self.logprob + NEARNESS * self.nearness
+
+    @property
+    def score(self) -> float:
+        return self.first_score + CHANNEL * self.channel
+
+
+def find_spans(engine: Engine, question: str, passages: Sequence[Passage]) -> list[Hit]:
+    """Return the likeliest answers, the best first. Raises the error of a request that fails."""
+    hits: list[Hit] = []
+    readings = [reading for reading in _readings(passages, question) if reading.spans]
+    for reading, result in run_ordered(engine, readings, _Reading.request):
+        if isinstance(result, GptcliError):
+            raise result
+        if isinstance(result, Scored):
+            hits += reading.scored(result)
+    hits.sort(key=lambda hit: -hit.first_score)
+    likeliest = hits[:RESCORED]
+    _score_question(engine, question, likeliest)
+    return sorted(likeliest, key=lambda hit: -hit.score)
+
+
+@dataclass(slots=True)
+class _Reading:
+    """Passages that are read in one prompt, and the spans that are scored there."""
+
+    number: int
+    question: str
+    text: str
+    spans: list[Hit] = field(default_factory=list)
+
+    def request(self) -> Score:
+        form = form_for(self.text)
+        spans = [form.continuation(span.text) for span in self.spans]
+        return Score(
+            prefix=form.prompt(self.text, self.question),
+            continuations=(form.continuation(form.unknown), *spans),
+            beam=BEAM,
+            priors=(math.inf, *(NEARNESS * span.nearness for span in self.spans)),
+            id=self.number,
+        )
+
+    def scored(self, result: Scored) -> Iterator[Hit]:
+        """Yield the spans that were gone on with."""
+        unknown, *logprobs = result.logprobs
+        for span, logprob in zip(self.spans, logprobs, strict=True):
+            if logprob > -math.inf:
+                span.logprob, span.unknown = logprob, unknown
+                yield span
+
+
+def _readings(passages: Sequence[Passage], question: str) -> Iterator[_Reading]:
+    taken: list[Passage] = []
+    size = number = 0
+    for passage in passages:
+        length = len(passage.text.encode("utf-8", "replace"))
+        if taken and size + length > READING_BYTES:
+            yield _reading(number, question, taken)
+            taken, size, number = [], 0, number + 1
+        taken.append(passage)
+        size += length
+    if taken:
+        yield _reading(number, question, taken)
+
+
+def _reading(number: int, question: str, passages: Sequence[Passage]) -> _Reading:
+    """Return a reading with the spans that may answer: those that begin near the question's words."""
+    gap = "\n\n"
+    text = gap.join(passage.text for passage in passages)
+    offsets, at = [], 0
+    for passage in passages:
+        offsets.append(at)
+        at += len(passage.text) + len(gap)
+    sentences = sentences_of(text)
+    nearness = Nearness(question, sentences)
+    found = [(span, nearness.of(span)) for span in candidates(sentences)]
+    starts: dict[int, float] = {}
+    for span, near in found:
+        starts[span.start] = max(starts.get(span.start, 0.0), near)
+    kept = set(sorted(starts, key=lambda start: -starts[start])[:MOST_STARTS])
+
+    def hit(span: Candidate, near: float) -> Hit:
+        n = bisect.bisect_right(offsets, span.start) - 1
+        shift = passages[n].start - offsets[n]
+        own = sentences[span.sentence]
+        sentence = (own.start + shift, own.end + shift)
+        return Hit(passages[n], span.start + shift, span.end + shift, sentence, near)
+
+    return _Reading(number, question, text, [hit(*each) for each in found if each[0].start in kept])
+
+
+def _score_question(engine: Engine, question: str, hits: Sequence[Hit]) -> None:
+    """Fill in log P(question | sentence, span)."""
+    by_sentence: dict[tuple[int, tuple[int, int]], list[Hit]] = {}
+    for hit in hits:
+        by_sentence.setdefault((id(hit.passage.source), hit.sentence), []).append(hit)
+    groups = list(enumerate(by_sentence.values()))
+    for (_, group), result in run_ordered(engine, groups, lambda item: _channel(question, *item)):
+        if isinstance(result, GptcliError):
+            raise result
+        if isinstance(result, Scored):
+            for n, hit in enumerate(group):
+                lead, whole = result.logprobs[2 * n : 2 * n + 2]
+                hit.channel = whole - lead
+                hit.question_tokens = result.token_counts[2 * n + 1] - result.token_counts[2 * n]
+
+
+def _channel(question: str, number: int, hits: Sequence[Hit]) -> Score:
+    form = form_for(hits[0].quote)
+    return Score(
+        prefix=form.prompt_for_question(hits[0].quote),
+        continuations=tuple(
+            text for hit in hits for text in form.question_continuations(hit.text, question)
+        ),
+        id=number,
+    )
