@@ -58,18 +58,19 @@ class SharedCache:
     def open(self, prepared: Sequence[AnyStrand]) -> None:
         """Open a context for what is to come. Raises MemoryFitError."""
         backend, wanted = self._backend, [strand.cells for strand in prepared]
-        slots = 1 if len(wanted) == 1 else self._parallel
+        # Who scores alone will ask about the same text again, and about others in between.
+        is_lone_answer = len(wanted) == 1 and not _needs_branches(prepared[0])
+        slots = 1 if is_lone_answer else self._parallel
         limit = backend.info.context_limit
         needed = max(SMALLEST_WINDOW, _power_of_two(max(wanted[:slots])))
         single = min(limit, backend.window_asked or needed)
         cells = single
-        if slots > 1:
+        if len(wanted) > 1 and slots > 1:
             typical = sum(wanted) / len(wanted)
             doubled = 2 * self.cells if self.must_drain else 0
             cells = -(-int(max(doubled, typical * slots)) // CELL_STEP) * CELL_STEP
             cells = max(single, min(backend.most_cells(), cells))
         # A holder of shared prefixes and sequences for branches; a lone answer does with its own.
-        is_lone_answer = slots == 1 and not _needs_branches(prepared[0])
         sequences = slots if is_lone_answer else slots + 1 + BRANCHES
         tokens, state = self._carried(prepared[0])
         self.slots = 0

@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from gptcli.tasks.passages import Span
 
@@ -150,7 +151,7 @@ class Nearness:
 def _terms(text: str) -> Iterator[tuple[int, str]]:
     """Yield the words of a text in lower case, with their places."""
     units = [unit for unit in _units(text) if unit.text[0].isalnum()]
-    for unit, following in zip(units, [*units[1:], None], strict=True):
+    for unit, following in zip_longest(units, units[1:]):
         if not _NO_SPACES.match(unit.text):
             yield unit.start, unit.text.lower()
         elif following is not None and following.start == unit.end:

@@ -1,0 +1,37 @@
+"""A scripted engine whose scores follow a rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+
+from gptcli.engine.api import Event, Request, Score, Scored
+from gptcli.engine.scripted import Reply, ScriptedEngine, prompt_text
+
+Rule = Callable[[str, str], float]  # prefix, continuation: log-probability
+
+
+class RuleEngine(ScriptedEngine):
+    """Scores continuations by a rule; writes what the replies say."""
+
+    def __init__(self, rule: Rule, replies: Iterable[Reply] = ()) -> None:
+        super().__init__(replies)
+        self._rule = rule
+
+    def _answer(self, request: Request) -> Generator[Event, None, None]:
+        if not isinstance(request, Score):
+            yield from super()._answer(request)
+            return
+        prefix = prompt_text(request.prefix)
+        scores = tuple(self._rule(prefix, each) for each in request.continuations)
+        counts = tuple(max(1, len(each.split())) for each in request.continuations)
+        yield Scored(id=request.id, logprobs=scores, token_counts=counts)
+
+
+def favouring(*answers: str) -> Rule:
+    """Return the rule by which these answers are likely, the first one most; all others are not."""
+
+    def rule(_prefix: str, continuation: str) -> float:
+        said = continuation.strip().split("\n")[0]
+        return -1.0 - answers.index(said) if said in answers else -20.0 - len(said) / 100
+
+    return rule
