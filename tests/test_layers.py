@@ -15,9 +15,9 @@ PACKAGE = Path(__file__).resolve().parent.parent / "gptcli"
 # Each layer may import itself, these layers, and the modules at the bottom.
 ALLOWED = {
     "cli": {"chat", "output", "tasks", "documents", "store", "models", "settings", "engine", "prompts"},
-    "output": {"engine.api", "store.records", "documents.passages"},
+    "output": {"engine.api", "store.records", "documents.passages", "documents.answers"},
     "chat": {"output", "tasks", "prompts", "store", "engine.api", "engine.prompt_cache"},
-    "tasks": {"prompts", "engine.api", "documents.passages"},
+    "tasks": {"prompts", "engine.api", "documents.passages", "documents.answers"},
     "prompts": {"engine.api"},
     "documents": set(),
     "store": {"engine.api", "tasks", "documents"},  # it keeps what tasks have found in documents

@@ -10,6 +10,7 @@ from gptcli.cli.collecting import opened_collection
 from gptcli.cli.logged import logged_run
 from gptcli.cli.opening import opened_engine
 from gptcli.cli.options import engine_settings, make_output
+from gptcli.documents.answers import Answer
 from gptcli.documents.passages import Passage
 from gptcli.documents.sources import STDIN
 from gptcli.engine.api import Engine
@@ -19,7 +20,7 @@ from gptcli.output.progress import Progress
 from gptcli.output.quotes import answer_members, print_answer
 from gptcli.prompts.compose import Document, PromptParts
 from gptcli.sampling import SamplingParams
-from gptcli.tasks.ask import Answer, answer_unverified, ask
+from gptcli.tasks.ask import answer_unverified, ask
 from gptcli.tasks.free_answer import answer_freely
 from gptcli.tasks.retrieval import choose
 
@@ -101,7 +102,13 @@ def _show(answer: Answer, params: Params, output: Output) -> None:
     if answer.score is None:
         output.warning("unverified: without documents (-f FILE) this is only what the model believes")
     if not answer.found:
-        raise NoAnswerError(
-            "the documents do not answer this",
-            hint="other words, more documents, or a lower --min-confidence",
-        )
+        raise _not_found(answer)
+
+
+def _not_found(answer: Answer) -> NoAnswerError:
+    if not answer.score:
+        return NoAnswerError("no answer found", hint="other words, or more documents")
+    return NoAnswerError(
+        f"no answer found: the likeliest one has a probability of {answer.score:.0%}",
+        hint=f"--min-confidence {int(answer.score * 100) / 100:g} shows it",
+    )

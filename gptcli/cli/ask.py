@@ -76,11 +76,10 @@ def ask(
     debug: opt.DebugOpt = False,
     color: opt.ColorOpt = opt.Color.AUTO,
 ) -> None:
-    """Answer a question from documents: in their own words, with the place of each quote.
+    """Answer a question from documents, with a quote and its place.
 
-    The answer is a part of the text, found by measuring how likely each part is, so it cannot be made
-    up. Where the text has no answer, that is said, with exit status 7. Without documents it is what the
-    model believes, and marked as unverified.
+    The answer is a part of the text: all are scored, and none is made up. Where there is none, that is
+    said (exit status 7). Without documents it is what the model believes, unverified.
 
     Examples:
 

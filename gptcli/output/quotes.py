@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
+from gptcli.documents.answers import Answer, Citation
 from gptcli.output.console import DIM, RESET, Output, visible
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gptcli.tasks.ask import Answer, Citation
 
 BOLD, HIGHLIGHT = "\x1b[1m", "\x1b[30;43m"
 DIGITS = 4  # of the score

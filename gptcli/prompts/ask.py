@@ -133,8 +133,9 @@ ENGLISH = AskForm(
             "it was changed to electricity.",
             (
                 ("Who built the lighthouse?", "Ada Finch"),
+                ("When was the lighthouse torn down?", ""),
                 ("What did the lamp burn before electricity?", "whale oil"),
-                ("How many ships had been lost?", "eleven"),
+                ("Who commanded the ships that were lost?", ""),
             ),
         ),
         Example(
@@ -142,8 +143,9 @@ ENGLISH = AskForm(
             "kitchen speeds this up; in a refrigerator the dough needs about twelve hours, and many "
             "bakers say that it tastes better.",
             (
+                ("How long does the dough need in the oven?", ""),
                 ("What gas does yeast give off?", "carbon dioxide"),
-                ("How long does the dough need in a refrigerator?", "about twelve hours"),
+                ("What do bakers say makes bread taste worse?", ""),
                 (
                     "Why does bread rise?",
                     "yeast feeds on sugar in the dough and gives off carbon dioxide",
@@ -188,16 +190,18 @@ CHINESE = AskForm(
             "灯塔起初用鲸油点灯，1902年改为电灯。",
             (
                 ("灯塔是谁建的？", "陈安达"),
+                ("灯塔是什么时候拆除的？", ""),
                 ("改用电灯之前，灯塔用什么点灯？", "鲸油"),
-                ("有多少艘船失事？", "十一艘"),
+                ("失事的船由谁指挥？", ""),
             ),
         ),
         Example(
             "面包会发起来，是因为酵母吃面团里的糖，放出二氧化碳。"
             "厨房温暖时发得快；放在冰箱里大约需要十二个小时，不少面包师说这样味道更好。",
             (
+                ("面团在烤箱里需要多长时间？", ""),
                 ("酵母放出什么气体？", "二氧化碳"),
-                ("面团放在冰箱里需要多长时间？", "大约需要十二个小时"),
+                ("面包师说什么会让面包变难吃？", ""),
                 ("面包为什么会发起来？", "酵母吃面团里的糖，放出二氧化碳"),
             ),
         ),

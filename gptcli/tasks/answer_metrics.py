@@ -9,10 +9,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from gptcli.documents.answers import Answer
 from gptcli.documents.passages import Passage, Source
 from gptcli.engine.api import Engine
 from gptcli.errors import GptcliError
-from gptcli.tasks.ask import Answer, ask
+from gptcli.tasks.ask import ask
 from gptcli.tasks.evaluation import Evaluation, Report
 
 _ARTICLE = re.compile(r"\b(?:a|an|the)\b")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from gptcli.documents.passages import Passage, Source, line_of
+from gptcli.documents.answers import Answer, Citation
+from gptcli.documents.passages import Passage
 from gptcli.engine.api import Engine, Generate, complete
-from gptcli.errors import GptcliError
 from gptcli.prompts.ask import plain_prompt
 from gptcli.sampling import SamplingParams
 from gptcli.tasks.span_search import Hit, find_spans
@@ -16,55 +15,6 @@ from gptcli.tasks.support import support
 UNVERIFIED_TOKENS = 128  # of an answer without documents, at most
 LEAST_SCORE = 0.5  # of an answer that is given
 RIVAL_MARGIN = 2.0  # nats that another source's best span may be behind, to be cited too
-
-
-@dataclass(frozen=True, slots=True)
-class Citation:
-    """A quote: `text` is `source.text[start:end]`, in characters; `line` is 1-based, of its start.
-
-    `marks` are the places of the words that answer, in the source. Raises GptcliError for a quote that
-    is not verbatim: no other can be made.
-    """
-
-    source: Source
-    start: int
-    end: int
-    text: str
-    marks: tuple[tuple[int, int], ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.text != self.source.text[self.start : self.end]:
-            raise GptcliError(f"a quote is not in {self.source.name} at {self.start}: a bug of ours")
-
-    @property
-    def line(self) -> int:
-        return line_of(self.source.text, self.start)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sentence:
-    """A sentence of a written answer: citations by position, and whether they support it."""
-
-    text: str
-    citations: tuple[int, ...]
-    supported: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What a question's answer is, and where that is.
-
-    `score` is the probability that the passages answer the question, calibrated; None if there were
-    none. `verified`: what is said is in the quotes. `sentences` are those of a written answer.
-    """
-
-    question: str
-    text: str
-    found: bool
-    score: float | None
-    citations: tuple[Citation, ...] = ()
-    verified: bool = True
-    sentences: tuple[Sentence, ...] = ()
 
 
 def ask(
@@ -79,10 +29,12 @@ def ask(
     if not hits:
         return Answer(question=question, text="", found=False, score=0.0)
     score = support(engine.model, hits)
+    if score < (LEAST_SCORE if least is None else least):
+        return Answer(question=question, text="", found=False, score=score)
     return Answer(
         question=question,
         text=hits[0].text,
-        found=score >= (LEAST_SCORE if least is None else least),
+        found=True,
         score=score,
         citations=tuple(cite(hit) for hit in _of_distinct_sources(hits)),
     )

@@ -6,11 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from gptcli.documents.answers import Answer, Citation, Sentence
 from gptcli.documents.passages import Passage
 from gptcli.engine.api import Engine, Generate, complete
 from gptcli.prompts.ask import form_for
 from gptcli.sampling import OutputConstraint, SamplingParams
-from gptcli.tasks.ask import LEAST_SCORE, Answer, Citation, Sentence, cite
+from gptcli.tasks.ask import LEAST_SCORE, cite
 from gptcli.tasks.retrieval import query_terms
 from gptcli.tasks.span_search import Hit, find_spans
 from gptcli.tasks.spans import is_form_of
@@ -37,7 +38,7 @@ def answer_freely(
         return nothing
     score = support(engine.model, hits)
     if score < (LEAST_SCORE if least is None else least):
-        return replace(nothing, score=score, citations=(cite(hits[0]),))
+        return replace(nothing, score=score)
     quotes = [cite(hit) for hit in _by_quote(hits)[:MOST_QUOTES]]
     form = form_for(quotes[0].text)
     written = complete(
@@ -49,14 +50,16 @@ def answer_freely(
         ),
     )
     sentences = tuple(_checked(written.text, quotes, question))
+    if not any(sentence.supported for sentence in sentences):
+        return replace(nothing, score=score)
     used = sorted({n for sentence in sentences for n in sentence.citations})
     return Answer(
         question=question,
         text=" ".join(_with_numbers(sentence, used) for sentence in sentences),
-        found=any(sentence.supported for sentence in sentences),
+        found=True,
         score=score,
         citations=tuple(quotes[n] for n in used),
-        verified=bool(sentences) and all(sentence.supported for sentence in sentences),
+        verified=all(sentence.supported for sentence in sentences),
         sentences=tuple(
             replace(sentence, citations=tuple(used.index(n) for n in sentence.citations))
             for sentence in sentences

@@ -19,8 +19,11 @@ from gptcli.prompts.ask import form_for
 from gptcli.tasks.ordered import run_ordered
 from gptcli.tasks.spans import Candidate, Nearness, candidates, sentences_of
 
+LEAST_BYTES = 600
 READING_BYTES = 7000  # of passages that are read in one prompt: some 1,700 tokens of English
-MOST_STARTS = 160  # of spans in a reading: those nearest to the question's words
+ROOM_TOKENS = 800  # of the window, for the worked examples, the question and the spans
+BYTES_A_TOKEN = 3  # at least, of most texts
+MOST_STARTS = 500  # of spans in a reading: those nearest to the question's words
 BEAM = 14  # branches of spans that are gone on with
 RESCORED = 8  # spans that are scored the other way round
 # Weights of the log-probability of a span, of its nearness to the question's words, and of the
@@ -62,7 +65,8 @@ class Hit:
 def find_spans(engine: Engine, question: str, passages: Sequence[Passage]) -> list[Hit]:
     """Return the likeliest answers, the best first. Raises the error of a request that fails."""
     hits: list[Hit] = []
-    readings = [reading for reading in _readings(passages, question) if reading.spans]
+    room = BYTES_A_TOKEN * (engine.model.context_limit - ROOM_TOKENS)
+    readings = list(_readings(passages, question, max(LEAST_BYTES, min(READING_BYTES, room))))
     for reading, result in run_ordered(engine, readings, _Reading.request):
         if isinstance(result, GptcliError):
             raise result
@@ -103,18 +107,20 @@ class _Reading:
                 yield span
 
 
-def _readings(passages: Sequence[Passage], question: str) -> Iterator[_Reading]:
+def _readings(passages: Sequence[Passage], question: str, most_bytes: int) -> Iterator[_Reading]:
+    """Yield what is read at once, of what has spans that could answer."""
     taken: list[Passage] = []
     size = number = 0
-    for passage in passages:
-        length = len(passage.text.encode("utf-8", "replace"))
-        if taken and size + length > READING_BYTES:
-            yield _reading(number, question, taken)
+    for passage in (*passages, None):
+        length = len(passage.text.encode("utf-8", "replace")) if passage else most_bytes
+        if taken and size + length > most_bytes:
+            reading = _reading(number, question, taken)
+            if reading.spans:
+                yield reading
             taken, size, number = [], 0, number + 1
-        taken.append(passage)
-        size += length
-    if taken:
-        yield _reading(number, question, taken)
+        if passage:
+            taken.append(passage)
+            size += length
 
 
 def _reading(number: int, question: str, passages: Sequence[Passage]) -> _Reading:

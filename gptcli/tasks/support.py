@@ -14,7 +14,7 @@ def features(hits: Sequence[Hit]) -> tuple[float, ...]:
     best = hits[0]
     return (
         best.logprob - best.unknown,
-        best.channel / best.question_tokens,
+        best.channel / max(1, best.question_tokens),
         best.nearness,
     )
 
