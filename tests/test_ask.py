@@ -18,7 +18,7 @@ from gptcli.engine.api import Generate, Score
 from gptcli.engine.scripted import Reply, ScriptedEngine
 from gptcli.errors import GptcliError
 from gptcli.output.console import Output
-from gptcli.output.quotes import HIGHLIGHT, answer_members, print_answer
+from gptcli.output.quotes import answer_members, print_answer
 from gptcli.tasks.ask import ask
 from gptcli.tasks.free_answer import answer_freely, cited_sentences, is_supported
 from gptcli.tasks.span_search import READING_BYTES
@@ -342,7 +342,7 @@ def test_a_terminal_has_the_quote_with_the_words_highlighted() -> None:
 
     assert "30 April 2026" in lines[0]
     assert "lease.txt:1" in lines[2]
-    assert f"{HIGHLIGHT}30 April 2026" in lines[4]
+    assert "\x1b[30;43m30 April 2026\x1b[0m" in lines[4]
 
 
 def test_without_colour_the_words_are_marked() -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gptcli.documents.answers import Answer, Citation
-from gptcli.output.console import DIM, RESET, Output, visible
+from gptcli.output.console import RESET, Output, visible
 
-BOLD, HIGHLIGHT = "\x1b[1m", "\x1b[30;43m"
+if TYPE_CHECKING:
+    from rich.text import Text
+
+BOLD = "\x1b[1m"
+MARK, PLACE = "black on yellow", "dim"
 DIGITS = 4  # of the score
 
 
@@ -50,7 +55,8 @@ def print_answer(output: Output, answer: Answer) -> None:
     if not output.stdout_is_tty:
         output.write(f"{text}\n")
         return
-    output.write_styled(_styled(output, BOLD, visible(text)) + "\n")
+    shown = visible(text)
+    output.write_styled(f"{BOLD}{shown}{RESET}\n" if output.stdout_color else f"{shown}\n")
     if answer.citations:
         output.write("\n")
         print_quotes(output, answer.citations, numbered=bool(answer.sentences))
@@ -58,24 +64,35 @@ def print_answer(output: Output, answer: Answer) -> None:
 
 def print_quotes(output: Output, citations: Sequence[Citation], *, numbered: bool = False) -> None:
     """Print quotes, each under its file and line, with the words that answer highlighted."""
+    from rich.padding import Padding
+
+    buffer = io.StringIO()
+    console = output.rich_console(buffer, color=output.stdout_color)
     for number, citation in enumerate(citations, 1):
         place = f"{f'[{number}] ' if numbered else ''}{citation.source.name}:{citation.line}"
-        output.write_styled(f"{_styled(output, DIM, visible(place))}\n")
-        for line in _highlighted(output, citation).splitlines():
-            output.write_styled(f"  {line.strip()}\n")
+        console.print(visible(place), style=PLACE)
+        console.print(Padding(_highlighted(output, citation), (0, 0, 0, 2), expand=False))
+    lines = (line.rstrip() for line in buffer.getvalue().splitlines())
+    output.write_styled("".join(f"{line}\n" for line in lines))
 
 
-def _highlighted(output: Output, citation: Citation) -> str:
-    shown, at = "", citation.start
+def _highlighted(output: Output, citation: Citation) -> Text:
+    from rich.text import Text
+
+    source, at = citation.source.text, citation.start
+    before, after = ("", "") if output.stdout_color else ("»", "«")
+    shown = Text()
     for start, end in citation.marks:
-        shown += visible(citation.source.text[at:start])
-        words = visible(citation.source.text[start:end]).splitlines()
-        shown += "\n".join(_styled(output, HIGHLIGHT, line) for line in words)
+        shown.append(visible(source[at:start]))
+        shown.append(f"{before}{visible(source[start:end])}{after}", MARK)
         at = end
-    return shown + visible(citation.source.text[at : citation.end])
+    shown.append(visible(source[at : citation.end]))
+    return Text("\n").join(_lines(shown))
 
 
-def _styled(output: Output, style: str, text: str) -> str:
-    if output.stdout_color:
-        return f"{style}{text}{RESET}"
-    return f"»{text}«" if style == HIGHLIGHT else text
+def _lines(text: Text) -> list[Text]:
+    """Return the lines of a quote without the white space around them."""
+    lines = list(text.split("\n"))
+    for line in lines:
+        line.rstrip()
+    return [line[len(line.plain) - len(line.plain.lstrip()) :] for line in lines if line.plain]
