@@ -318,6 +318,14 @@ def test_of_a_folder_the_likeliest_passages_are_read(cli: Cli, script: Script, t
     assert len(shown) <= 2
 
 
+def test_what_no_passage_is_about_is_not_found(cli: Cli, script: Script, tmp_path: Path) -> None:
+    (tmp_path / "long.txt").write_text("It rained a lot that year.\n\n" * 600)
+
+    done = cli("ask", "Wer zahlt?", "-f", "long.txt", "-m", script("Somebody"), "--json")
+
+    assert (done.status, done.json["found"]) == (7, False)
+
+
 # ------------------------------------------------------------------------------------------- the view
 
 

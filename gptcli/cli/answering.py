@@ -40,7 +40,9 @@ def run_ask(params: Params) -> None:
         for note in engine.model.notes:
             output.note(note)
         with logged_run("ask", params, output) as log:
-            log.ask(engine.model, PromptParts(instruction=question, documents=_documents(passages)))
+            log.ask(
+                engine.model, PromptParts(instruction=question, documents=_documents(passages or ()))
+            )
             log.begin_answer(SamplingParams(temperature=0))
             with Progress(output, "reading"):
                 answer = _answer(engine, question, passages, params)
@@ -49,8 +51,8 @@ def run_ask(params: Params) -> None:
     _show(answer, params, output)
 
 
-def _answer(engine: Engine, question: str, passages: Sequence[Passage], params: Params) -> Answer:
-    if not passages:
+def _answer(engine: Engine, question: str, passages: Sequence[Passage] | None, params: Params) -> Answer:
+    if passages is None:
         return answer_unverified(engine, question)
     way = answer_freely if params["free"] else ask
     return way(engine, question, passages, least=params["min_confidence"])
@@ -67,12 +69,12 @@ def _check(params: Params) -> None:
         raise UsageError("there is no question", hint='gptcli ask "When …?" -f FILE')
 
 
-def _passages(question: str, params: Params, output: Output) -> list[Passage]:
-    """Return what is read: all of it where that fits, else the passages that are likeliest."""
+def _passages(question: str, params: Params, output: Output) -> list[Passage] | None:
+    """Return what is read: all where that fits, else the likeliest passages; None: no documents."""
     names = params["file"] or []
     piped = _piped() if not names or STDIN in names else b""
     if not names and not piped.strip():
-        return []
+        return None
     with opened_collection(names, piped, output) as collection:
         passages = choose(collection, question, budget_words=READ_WORDS, count=params["top"])
     if params["show_passages"]:

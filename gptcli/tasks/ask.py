@@ -56,10 +56,10 @@ def answer_unverified(engine: Engine, question: str) -> Answer:
 
 def _of_distinct_sources(hits: Sequence[Hit]) -> list[Hit]:
     """Return the best hit, and of other sources those nearly as good: they may contradict it."""
-    best = {id(hits[0].passage.source): hits[0]}
+    best = {hits[0].passage.source.name: hits[0]}
     for hit in hits[1:]:
         if hit.score > hits[0].score - RIVAL_MARGIN:
-            best.setdefault(id(hit.passage.source), hit)
+            best.setdefault(hit.passage.source.name, hit)
     return list(best.values())
 
 

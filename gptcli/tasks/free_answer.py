@@ -79,9 +79,9 @@ def cited_sentences(quotes: int) -> OutputConstraint:
 
 
 def _by_quote(hits: Sequence[Hit]) -> list[Hit]:
-    found: dict[tuple[int, tuple[int, int]], Hit] = {}
+    found: dict[tuple[str, tuple[int, int]], Hit] = {}
     for hit in hits:
-        found.setdefault((id(hit.passage.source), hit.sentence), hit)
+        found.setdefault((hit.passage.source.name, hit.sentence), hit)
     return list(found.values())
 
 

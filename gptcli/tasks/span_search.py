@@ -151,9 +151,9 @@ def _reading(number: int, question: str, passages: Sequence[Passage]) -> _Readin
 
 def _score_question(engine: Engine, question: str, hits: Sequence[Hit]) -> None:
     """Fill in log P(question | sentence, span)."""
-    by_sentence: dict[tuple[int, tuple[int, int]], list[Hit]] = {}
+    by_sentence: dict[tuple[str, tuple[int, int]], list[Hit]] = {}
     for hit in hits:
-        by_sentence.setdefault((id(hit.passage.source), hit.sentence), []).append(hit)
+        by_sentence.setdefault((hit.passage.source.name, hit.sentence), []).append(hit)
     groups = list(enumerate(by_sentence.values()))
     for (_, group), result in run_ordered(engine, groups, lambda item: _channel(question, *item)):
         if isinstance(result, GptcliError):
