@@ -58,13 +58,13 @@ class SharedCache:
     def open(self, prepared: Sequence[AnyStrand]) -> None:
         """Open a context for what is to come. Raises MemoryFitError."""
         backend, wanted = self._backend, [strand.cells for strand in prepared]
-        # Who scores alone will ask about the same text again, and about others in between.
         is_lone_answer = len(wanted) == 1 and not _needs_branches(prepared[0])
         slots = 1 if is_lone_answer else self._parallel
         limit = backend.info.context_limit
         needed = max(SMALLEST_WINDOW, _power_of_two(max(wanted[:slots])))
         single = min(limit, backend.window_asked or needed)
-        cells = single
+        # Who scores alone has shorter texts scored in between, which must not drive out the first.
+        cells = single if is_lone_answer else min(backend.most_cells(), single + SMALLEST_WINDOW)
         if len(wanted) > 1 and slots > 1:
             typical = sum(wanted) / len(wanted)
             doubled = 2 * self.cells if self.must_drain else 0

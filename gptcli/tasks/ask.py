@@ -28,7 +28,7 @@ def ask(
     hits = find_spans(engine, question, passages)
     if not hits:
         return Answer(question=question, text="", found=False, score=0.0)
-    score = support(engine.model, hits)
+    score = support(engine, question, hits, passages)
     if score < (LEAST_SCORE if least is None else least):
         return Answer(question=question, text="", found=False, score=score)
     return Answer(

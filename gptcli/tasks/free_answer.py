@@ -36,7 +36,7 @@ def answer_freely(
     nothing = Answer(question=question, text="", found=False, score=0.0)
     if not hits:
         return nothing
-    score = support(engine.model, hits)
+    score = support(engine, question, hits, passages)
     if score < (LEAST_SCORE if least is None else least):
         return replace(nothing, score=score)
     quotes = [cite(hit) for hit in _by_quote(hits)[:MOST_QUOTES]]

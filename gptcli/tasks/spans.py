@@ -158,12 +158,17 @@ def _terms(text: str) -> Iterator[tuple[int, str]]:
             yield unit.start, unit.text + following.text
 
 
+def has_form(text: str, word: str) -> bool:
+    """Tell whether a text has a word, in lower case, in whatever form."""
+    return any(is_form_of(word, term) for _, term in _terms(text)) or word in text.lower()
+
+
 def is_form_of(one: str, other: str) -> bool:
     """Tell whether two words, in lower case, may be forms of one: they begin alike for the most part."""
     if one == other:
         return True
     shorter, longer = sorted((one, other), key=len)
-    if len(shorter) < 4:
+    if len(shorter) < 4 or one[0].isdigit():
         return False
     common = next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(shorter))
     return common >= max(4, SAME_STEM * len(longer))
