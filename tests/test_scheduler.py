@@ -222,3 +222,22 @@ def test_a_lone_request_has_sequences_for_its_branches(memory: Memory) -> None:
 
     assert isinstance(event, Scored)
     assert backend.evaluated == 6 + 3 * 2
+
+
+def test_what_is_scored_in_between_does_not_drive_out_a_long_text() -> None:
+    backend = FakeBackend(window=600)
+    scheduler = Scheduler(backend, parallel=4)
+    head, text = "h" + " h" * 20, " t" * 300
+    continuations = (" a b", " c d")
+
+    def read(prefix: str) -> int:
+        before = backend.evaluated
+        list(scheduler.run([Score(prefix=prefix, continuations=continuations)]))
+        return backend.evaluated - before
+
+    first = read(f"{head}{text} q r")
+    read(f"{head} x y")
+    again = read(f"{head}{text} s u")
+
+    assert first > 300
+    assert again == 2 + 2

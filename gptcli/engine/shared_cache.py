@@ -16,6 +16,9 @@ from gptcli.engine.strands import AnyStrand, ScoreStrand
 
 SMALLEST_WINDOW = 4096  # tokens; a window grows when a request asks for more
 LEAST_SHARED = 8  # tokens of a common prefix: fewer are as quickly evaluated
+MOST_LOST = (
+    256  # tokens of a sequence that another prompt takes over: more of them may be asked for again
+)
 LEAST_RESTORED = 128  # tokens that the disk must hold more than the memory
 TAIL_TOKENS = 96  # of a prompt, that the next one may not have in common
 CELL_STEP = 1024  # a cache for several requests grows by so many tokens
@@ -119,7 +122,7 @@ class SharedCache:
         source, length = self._best_source(prompt, free)
         if length < LEAST_SHARED:
             source, length = -1, 0
-        own = source if source in free else min(free, key=lambda n: self._last_used[n])
+        own = self._own(source, length, free)
         if not self.make_room(strand.cells - length, keep={own, source}):
             if self._active:
                 self.must_drain = len(self._active) * 2 < self.slots and self._can_grow()
@@ -140,6 +143,14 @@ class SharedCache:
             if length:
                 self._share(strand, source, length)
         return True
+
+    def _own(self, source: int, length: int, free: Sequence[int]) -> int:
+        """Return the sequence for a strand: the free source itself, unless much of it would be lost."""
+        others = [n for n in free if n != source] or free
+        lost = len(self.ledger.tokens(source)) - length if source >= 0 else 0
+        if source in free and lost <= MOST_LOST:
+            return source
+        return min(others, key=lambda n: self._last_used[n])
 
     def _best_source(self, prompt: Sequence[int], free: Sequence[int]) -> tuple[int, int]:
         """Return the sequence that holds, or will hold, most of what the prompt begins with.

@@ -7,7 +7,7 @@ question, and the question after a sentence and an answer. Neither is generated;
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from gptcli.engine.api import Prompt
@@ -19,10 +19,11 @@ _SCRIPTS_WITHOUT_SPACES = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A passage with questions and their answers; "" for one that it does not answer."""
+    """A passage with questions and their answers, and such that it does not answer."""
 
     passage: str
     answers: tuple[tuple[str, str], ...]
+    unanswered: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,14 @@ class AskForm:
 
         The passage comes first: what was read of it serves the next question too.
         """
-        asked = f"{self.question}{self.space}{harmless(question)}\n{self.answer}"
-        return f"{self._head()}{self.passage}{self.space}{harmless(passage)}\n{asked}"
+        return self._shown(self._answered) + self._asked(passage, question)
+
+    def doubtful_prompt(self, passage: str, question: str) -> str:
+        """Return the same with examples of questions whose answer is `unknown`.
+
+        They make small models miss answers, so these serve for doubt alone.
+        """
+        return self._shown(self._doubted) + self._asked(passage, question)
 
     def continuation(self, answer: str) -> str:
         """Return an answer as it follows the prompt, with its end."""
@@ -90,17 +97,30 @@ class AskForm:
         lines = (f"[{n}] {harmless(quote)}\n" for n, quote in enumerate(quotes, 1))
         return f"{self.quotes}\n{''.join(lines)}"
 
-    def _head(self) -> str:
+    def _asked(self, passage: str, question: str) -> str:
+        asked = f"{self.question}{self.space}{harmless(question)}\n{self.answer}"
+        return f"{self.passage}{self.space}{harmless(passage)}\n{asked}"
+
+    def _shown(self, questions: Callable[[Example], Iterable[tuple[str, str]]]) -> str:
         return "".join(
             f"{self.passage}{self.space}{example.passage}\n"
             + "".join(
-                f"{self.question}{self.space}{question}\n"
-                f"{self.answer}{self.space}{answer or self.unknown}\n"
-                for question, answer in example.answers
+                f"{self.question}{self.space}{question}\n{self.answer}{self.space}{answer}\n"
+                for question, answer in questions(example)
             )
             + "\n"
             for example in self.examples
         )
+
+    @staticmethod
+    def _answered(example: Example) -> Iterable[tuple[str, str]]:
+        return example.answers
+
+    def _doubted(self, example: Example) -> Iterable[tuple[str, str]]:
+        """Return answered and unanswered questions in turn."""
+        for answered, unanswered in zip(example.answers, example.unanswered, strict=False):
+            yield answered
+            yield unanswered, self.unknown
 
     def _reversed_head(self) -> str:
         return "".join(
@@ -108,7 +128,6 @@ class AskForm:
             f"{self.question}{self.space}{question}\n\n"
             for example in self.examples
             for question, answer in example.answers
-            if answer
             for sentence in (_sentence_with(example.passage, answer),)
         )
 
@@ -133,23 +152,26 @@ ENGLISH = AskForm(
             "it was changed to electricity.",
             (
                 ("Who built the lighthouse?", "Ada Finch"),
-                ("When was the lighthouse torn down?", ""),
                 ("What did the lamp burn before electricity?", "whale oil"),
-                ("Who commanded the ships that were lost?", ""),
+                ("How many ships had been lost?", "eleven"),
             ),
+            ("When was the lighthouse torn down?", "Who commanded the ships that were lost?"),
         ),
         Example(
             "Bread rises because yeast feeds on sugar in the dough and gives off carbon dioxide. A warm "
             "kitchen speeds this up; in a refrigerator the dough needs about twelve hours, and many "
             "bakers say that it tastes better.",
             (
-                ("How long does the dough need in the oven?", ""),
                 ("What gas does yeast give off?", "carbon dioxide"),
-                ("What do bakers say makes bread taste worse?", ""),
+                ("How long does the dough need in a refrigerator?", "about twelve hours"),
                 (
                     "Why does bread rise?",
                     "yeast feeds on sugar in the dough and gives off carbon dioxide",
                 ),
+            ),
+            (
+                "How long does the dough need in the oven?",
+                "What do bakers say makes bread taste worse?",
             ),
         ),
     ),
@@ -190,20 +212,20 @@ CHINESE = AskForm(
             "灯塔起初用鲸油点灯，1902年改为电灯。",
             (
                 ("灯塔是谁建的？", "陈安达"),
-                ("灯塔是什么时候拆除的？", ""),
                 ("改用电灯之前，灯塔用什么点灯？", "鲸油"),
-                ("失事的船由谁指挥？", ""),
+                ("有多少艘船失事？", "十一艘"),
             ),
+            ("灯塔是什么时候拆除的？", "失事的船由谁指挥？"),
         ),
         Example(
             "面包会发起来，是因为酵母吃面团里的糖，放出二氧化碳。"
             "厨房温暖时发得快；放在冰箱里大约需要十二个小时，不少面包师说这样味道更好。",
             (
-                ("面团在烤箱里需要多长时间？", ""),
                 ("酵母放出什么气体？", "二氧化碳"),
-                ("面包师说什么会让面包变难吃？", ""),
+                ("面团放在冰箱里需要多长时间？", "大约需要十二个小时"),
                 ("面包为什么会发起来？", "酵母吃面团里的糖，放出二氧化碳"),
             ),
+            ("面团在烤箱里需要多长时间？", "面包师说什么会让面包变难吃？"),
         ),
     ),
     written=(

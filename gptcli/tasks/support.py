@@ -59,7 +59,7 @@ def _against_unknown(engine: Engine, question: str, hit: Hit) -> float:
     around = _around(hit)
     form = form_for(around)
     request = Score(
-        prefix=form.prompt(around, question),
+        prefix=form.doubtful_prompt(around, question),
         continuations=(form.continuation(hit.text), form.continuation(form.unknown)),
     )
     for result in score_all(engine, (request,)):
