@@ -21,6 +21,8 @@ def spans(text: str) -> list[str]:
         ("A title\n\nA text", ["A title", "A text"]),
         ("Buy\n- milk\n- bread\n2. go", ["Buy", "- milk", "- bread", "2. go"]),
         ("第一句。第二句！“第三句。”完", ["第一句。", "第二句！", "“第三句。”", "完"]),
+        ("Dr. Lee met St. Anne. In the U.S. Army", ["Dr. Lee met St. Anne.", "In the U.S. Army"]),
+        ("He is a Dr.", ["He is a Dr."]),
         (" \n ", []),
     ],
 )

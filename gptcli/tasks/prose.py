@@ -47,6 +47,11 @@ def ends_sentence(text: str) -> bool:
     return _ENDS_SENTENCE.search(text[-40:]) is not None  # a whole text may be long
 
 
+def ends_abbreviation(text: str) -> bool:
+    """Tell whether the full stop at a text's end is that of an abbreviation or of a list's number."""
+    return _ABBREVIATION.search(text[-40:]) is not None
+
+
 class SentenceStream:
     """Turns growing text into whole sentences and lines; joined, they are the text again.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from gptcli.tasks.passages import Span
+from gptcli.tasks.prose import ends_abbreviation
 
 # A number, a character of a script without spaces, a word, or a mark.
 _UNIT = re.compile(
@@ -54,12 +55,18 @@ class Candidate:
 
 def sentences_of(text: str) -> list[Span]:
     """Return the sentences of a text, which may go over line ends, without white space around them."""
-    found = []
+    found: list[Span] = []
+    begin: int | None = None
     for match in _SENTENCE.finditer(text):
-        part = match[0].strip()
-        if part:
-            start = match.start() + match[0].index(part[0])
+        start = match.start() if begin is None else begin
+        part = text[start : match.end()].strip()
+        begin = start if ends_abbreviation(part) else None
+        if part and begin is None:
+            start = text.index(part[0], start)
             found.append(Span(start, start + len(part), part))
+    if begin is not None and (part := text[begin:].strip()):
+        begin = text.index(part[0], begin)
+        found.append(Span(begin, begin + len(part), part))
     return found
 
 
