@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from gptcli.cli.collecting import opened_collection
+from gptcli.cli.labelling import fingerprint
 from gptcli.cli.logged import logged_run
 from gptcli.cli.opening import opened_engine
 from gptcli.cli.options import engine_settings, make_output
@@ -21,6 +23,7 @@ from gptcli.output.quotes import answer_members, print_answer
 from gptcli.prompts.compose import Document, PromptParts
 from gptcli.sampling import SamplingParams
 from gptcli.tasks.ask import answer_unverified, ask
+from gptcli.tasks.embedding import Embedder
 from gptcli.tasks.free_answer import answer_freely
 from gptcli.tasks.retrieval import choose
 
@@ -75,13 +78,28 @@ def _passages(question: str, params: Params, output: Output) -> list[Passage] | 
     piped = _piped() if not names or STDIN in names else b""
     if not names and not piped.strip():
         return None
-    with opened_collection(names, piped, output) as collection:
+    with (
+        _opened_embedder(params, output) as embedder,
+        opened_collection(
+            names, piped, output, embedder=embedder, may_keep=not params["no_log"]
+        ) as collection,
+    ):
         passages = choose(collection, question, budget_words=READ_WORDS, count=params["top"])
     if params["show_passages"]:
         for passage in passages:
             words = " ".join(passage.text.split())
             output.status(f"{passage.source.name}:{passage.line}  {words[:SHOWN]}")
     return passages
+
+
+@contextmanager
+def _opened_embedder(params: Params, output: Output) -> Generator[Embedder | None, None, None]:
+    spec = params["embed_model"]
+    if spec is None:
+        yield None
+        return
+    with opened_engine({**params, "model": spec}, output, task="embed") as engine:
+        yield Embedder(engine, fingerprint(engine.model))
 
 
 def _piped() -> bytes:

@@ -36,6 +36,16 @@ def ask(
             panel=DOCUMENTS_PANEL,
         ),
     ] = 5,
+    embed_model: Annotated[
+        str | None,
+        option(
+            "--embed-model",
+            metavar="SPEC",
+            help="Find passages by their meaning too, with this embedding model.",
+            panel=DOCUMENTS_PANEL,
+            autocompletion=opt.complete_model,
+        ),
+    ] = None,
     show_passages: Annotated[
         bool,
         option(
