@@ -127,6 +127,12 @@ def test_a_text_gives_no_orders() -> None:
         assert "<|im" not in str(request.prefix)
 
 
+def test_a_question_in_another_language_is_answered() -> None:
+    answer = ask(RuleEngine(favouring("900 euros")), "租金是多少？", [whole(LEASE)])
+
+    assert answer.text == "900 euros"
+
+
 def test_an_empty_passage_answers_nothing() -> None:
     answer = ask(RuleEngine(favouring()), "What?", [whole(" \n — … \n")])
 

@@ -152,6 +152,19 @@ def test_scores_come_for_each_continuation(any_engine: Engine) -> None:
     assert all(value < 0 for value in scored.logprobs)
 
 
+def test_continuations_that_begin_alike_have_the_scores_that_they_have_alone(any_engine: Engine) -> None:
+    prefix = "The passage.\nAnswer:"
+    spans = (" in the\n", " the\n", " the good\n", " the good thing\n", " a good thing\n", " bad\n")
+    texts = spans * 2  # more than are tokenized with the whole prefix
+
+    (together,) = score_all(any_engine, [Score(prefix=prefix, continuations=texts)])
+    alone = [next(score_all(any_engine, [Score(prefix=prefix, continuations=(t,))])) for t in spans]
+
+    assert isinstance(together, Scored)
+    scores = [each.logprobs[0] for each in alone if isinstance(each, Scored)]
+    assert together.logprobs == pytest.approx(scores * 2, abs=0.05)
+
+
 def test_logprobs_come_with_the_tokens(any_engine: Engine) -> None:
     answer = complete(any_engine, Generate(prompt="Once upon", sampling=GREEDY, logprobs=1))
 
