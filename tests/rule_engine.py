@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
 
-from gptcli.engine.api import Event, Request, Score, Scored
+from gptcli.engine.api import Event, ModelInfo, Request, Score, Scored
 from gptcli.engine.scripted import Reply, ScriptedEngine, prompt_text
 
 Rule = Callable[[str, str], float]  # prefix, continuation: log-probability
@@ -13,8 +13,10 @@ Rule = Callable[[str, str], float]  # prefix, continuation: log-probability
 class RuleEngine(ScriptedEngine):
     """Scores continuations by a rule; writes what the replies say."""
 
-    def __init__(self, rule: Rule, replies: Iterable[Reply] = ()) -> None:
-        super().__init__(replies)
+    def __init__(
+        self, rule: Rule, replies: Iterable[Reply] = (), *, model: ModelInfo | None = None
+    ) -> None:
+        super().__init__(replies, model=model)
         self._rule = rule
 
     def _answer(self, request: Request) -> Generator[Event, None, None]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gptcli.documents.passages import Passage, Source
-from gptcli.engine.api import Score
-from gptcli.engine.scripted import Reply, ScriptedEngine
+from gptcli.engine.api import ModelInfo, Score
+from gptcli.engine.scripted import SCRIPTED_MODEL, Reply, ScriptedEngine
 from gptcli.errors import GptcliError
 from gptcli.tasks.span_search import Hit
 from gptcli.tasks.support import features, support
@@ -70,19 +70,26 @@ def test_a_negation_that_the_sentence_has_not(question: str, words: str, is_miss
     assert found(question, words)[2] == is_missing
 
 
-def test_what_speaks_against_support_lowers_the_probability() -> None:
+CHAT = ModelInfo(**(SCRIPTED_MODEL | {"chat_template": "{{ messages }}"}))
+
+
+@pytest.mark.parametrize("model", [CHAT, None])
+def test_what_speaks_against_support_lowers_the_probability(model: ModelInfo | None) -> None:
     def probability(question: str, *favoured: str) -> float:
         each = hit("Dogs")
-        return support(RuleEngine(favouring(*favoured)), question, [each], [each.passage])
+        return support(RuleEngine(favouring(*favoured), model=model), question, [each], [each.passage])
 
     likely = probability("Who barks?", "Dogs", "unknown")
 
-    assert 0 < probability("Who barks?", "unknown", "Dogs") < likely < 1
+    assert 0 < likely < 1
     assert probability("Who does not bark?", "Dogs", "unknown") < likely
     assert probability("Who barks at Otto?", "Dogs", "unknown") < likely
+    if model is not None:
+        assert probability("Who barks?", "unknown", "Dogs") < likely
 
 
 def test_a_request_that_fails_is_told() -> None:
     each = hit("Dogs")
+    engine = ScriptedEngine([Reply(error=GptcliError("broken"))], model=CHAT)
     with pytest.raises(GptcliError, match="broken"):
-        support(ScriptedEngine([Reply(error=GptcliError("broken"))]), "Who?", [each], [each.passage])
+        support(engine, "Who?", [each], [each.passage])
