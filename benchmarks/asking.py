@@ -27,7 +27,15 @@ from gptcli.tasks.answer_metrics import Question, best_f1, evaluate_answers
 from gptcli.tasks.ask import ask
 
 NAIVE_TOKENS = 64
-FIGURES = ("em", "f1", "answerable_f1", "no_answer_accuracy", "no_answer_recall", "citations")
+FIGURES = (
+    "em",
+    "f1",
+    "forced_f1",
+    "answerable_f1",
+    "no_answer_accuracy",
+    "no_answer_recall",
+    "citations",
+)
 DOCUMENT_CHARACTERS = 6_500  # some 1,500 tokens of English
 
 

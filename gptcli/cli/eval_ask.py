@@ -15,6 +15,7 @@ from gptcli.output.console import Output
 from gptcli.output.tables import print_table
 from gptcli.prompts.fields import field_text, no_field
 from gptcli.tasks.answer_metrics import Question, evaluate_answers
+from gptcli.tasks.ask import LEAST_SCORE
 from gptcli.tasks.evaluation import Evaluation
 
 
@@ -56,7 +57,7 @@ def _answers(value: Any) -> tuple[str, ...]:
 def variants(
     engine: Engine, questions: Sequence[Question], params: Params, _output: Output
 ) -> Iterator[Variant]:
-    yield Variant("spans", partial(evaluate_answers, engine, questions, None))
+    yield Variant("spans", partial(evaluate_answers, engine, questions, LEAST_SCORE))
 
 
 def show(output: Output, found: Evaluation, title: str) -> None:
