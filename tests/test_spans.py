@@ -95,6 +95,17 @@ def test_nearest_are_the_spans_beside_the_words_of_the_question(
     assert nearest(question, text) == sentence
 
 
+def test_spans_that_repeat_the_question() -> None:
+    text = "The old tower was built by Ada Finch. 灯塔建成。"
+    sentences = sentences_of(text)
+    nearness = Nearness("Who built the towers? 灯塔？", sentences)
+    echoes = {text[span.start : span.end]: nearness.echo(span) for span in candidates(sentences)}
+
+    assert echoes["tower"] == echoes["built"] == echoes["灯塔"] == 1
+    assert echoes["Ada Finch"] == echoes["建成"] == 0
+    assert echoes["The old tower"] == pytest.approx(2 / 3)
+
+
 @pytest.mark.parametrize(
     ("one", "other", "is_form"),
     [

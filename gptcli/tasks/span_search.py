@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -26,20 +27,24 @@ BYTES_A_TOKEN = 3  # at least, of most texts
 MOST_STARTS = 500  # of spans in a reading: those nearest to the question's words
 BEAM = 14  # branches of spans that are gone on with
 RESCORED = 8  # spans that are scored the other way round
-# Weights of the log-probability of a span, of its nearness to the question's words, and of the
-# question's log-probability behind it. Chosen on halves of XQuAD and SQuAD 2.0 (benchmarks/asking.py).
-SPAN, NEARNESS, CHANNEL = 1.0, 1.0, 1.0
+SAME_TEXT = 2  # spans with the same words that are scored so
+# Weights, beside log P(span): of its nearness to the question's words, of the share of its words that the
+# question has, of log P(question | sentence, span). Chosen on samples of XQuAD and SQuAD 2.0.
+NEARNESS, ECHO, CHANNEL = 1.0, -2.0, 1.0
 
 
 @dataclass(slots=True)
 class Hit:
-    """A span of a passage's source, with what speaks for it: nats, but for `nearness`."""
+    """A span of a passage's source, with what speaks for it, in nats.
+
+    `prior`: what does before a model is asked, by the words of the question.
+    """
 
     passage: Passage
     start: int  # in the source
     end: int
     sentence: tuple[int, int]  # the span's, in the source
-    nearness: float
+    prior: float
     logprob: float = -math.inf  # of the span behind passages and question
     unknown: float = -math.inf  # of the answer that there is none, in the same place
     channel: float = -math.inf  # log P(question | sentence, span)
@@ -55,7 +60,7 @@ class Hit:
 
     @property
     def first_score(self) -> float:
-        return SPAN * self.logprob + NEARNESS * self.nearness
+        return self.logprob + self.prior
 
     @property
     def score(self) -> float:
@@ -73,9 +78,20 @@ def find_spans(engine: Engine, question: str, passages: Sequence[Passage]) -> li
         if isinstance(result, Scored):
             hits += reading.scored(result)
     hits.sort(key=lambda hit: -hit.first_score)
-    likeliest = hits[:RESCORED]
+    likeliest = _of_distinct_texts(hits)[:RESCORED]
     _score_question(engine, question, likeliest)
     return sorted(likeliest, key=lambda hit: -hit.score)
+
+
+def _of_distinct_texts(hits: Sequence[Hit]) -> list[Hit]:
+    """Return the hits without further ones of the same words."""
+    seen: Counter[str] = Counter()
+    found = []
+    for hit in hits:
+        seen[hit.text] += 1
+        if seen[hit.text] <= SAME_TEXT:
+            found.append(hit)
+    return found
 
 
 @dataclass(slots=True)
@@ -94,7 +110,7 @@ class _Reading:
             prefix=form.prompt(self.text, self.question),
             continuations=(form.continuation(form.unknown), *spans),
             beam=BEAM,
-            priors=(math.inf, *(NEARNESS * span.nearness for span in self.spans)),
+            priors=(math.inf, *(span.prior for span in self.spans)),
             id=self.number,
         )
 
@@ -133,18 +149,21 @@ def _reading(number: int, question: str, passages: Sequence[Passage]) -> _Readin
         at += len(passage.text) + len(gap)
     sentences = sentences_of(text)
     nearness = Nearness(question, sentences)
-    found = [(span, nearness.of(span)) for span in candidates(sentences)]
+    found = [
+        (span, NEARNESS * nearness.of(span) + ECHO * nearness.echo(span))
+        for span in candidates(sentences)
+    ]
     starts: dict[int, float] = {}
-    for span, near in found:
-        starts[span.start] = max(starts.get(span.start, 0.0), near)
+    for span, prior in found:
+        starts[span.start] = max(starts.get(span.start, -math.inf), prior)
     kept = set(sorted(starts, key=lambda start: -starts[start])[:MOST_STARTS])
 
-    def hit(span: Candidate, near: float) -> Hit:
+    def hit(span: Candidate, prior: float) -> Hit:
         n = bisect.bisect_right(offsets, span.start) - 1
         shift = passages[n].start - offsets[n]
         own = sentences[span.sentence]
         sentence = (own.start + shift, own.end + shift)
-        return Hit(passages[n], span.start + shift, span.end + shift, sentence, near)
+        return Hit(passages[n], span.start + shift, span.end + shift, sentence, prior)
 
     return _Reading(number, question, text, [hit(*each) for each in found if each[0].start in kept])
 

@@ -86,7 +86,7 @@ def candidates(sentences: Sequence[Span]) -> Iterator[Candidate]:
                     break
                 if not _balances(opened, later.text):
                     break
-                if not opened and _can_end(later.text):
+                if not opened and _can_end(later.text) and (count > 1 or not size):
                     yield Candidate(sentence.start + unit.start, sentence.start + later.end, index)
 
 
@@ -113,7 +113,7 @@ def _balances(opened: list[str], word: str) -> bool:
 
 
 class Nearness:
-    """How near the spans of a text are to the words of a question.
+    """How near the spans of a text are to the words of a question, and how much they repeat them.
 
     Words count by how few sentences have them (the idf of BM25), and by exp(-distance / REACH), half
     that from another sentence. In scripts without spaces, pairs of characters are words.
@@ -121,20 +121,24 @@ class Nearness:
 
     def __init__(self, question: str, sentences: Sequence[Span]) -> None:
         self._starts: list[int] = []
+        self._ends: list[int] = []
         self._sentence_of: list[int] = []
         terms: list[str] = []
         for index, sentence in enumerate(sentences):
             for start, term in _terms(sentence.text):
                 self._starts.append(sentence.start + start)
+                self._ends.append(sentence.start + start + len(term))
                 self._sentence_of.append(index)
                 terms.append(term)
         self._places: list[tuple[float, list[int]]] = []
+        self._asked: set[int] = set()
         for wanted in dict.fromkeys(term for _, term in _terms(question)):
             places = [n for n, term in enumerate(terms) if is_form_of(wanted, term)]
             if places:
                 having = len({self._sentence_of[n] for n in places})
                 weight = math.log(1 + (len(sentences) - having + 0.5) / (having + 0.5))
                 self._places.append((weight, places))
+                self._asked.update(places)
 
     def of(self, span: Candidate) -> float:
         """Return the weight of the question's words around a span, not in it."""
@@ -143,6 +147,14 @@ class Nearness:
         return sum(
             weight * self._nearest(places, first, end, span.sentence) for weight, places in self._places
         )
+
+    def echo(self, span: Candidate) -> float:
+        """Return the share of a span's words that the question has, from 0 to 1."""
+        first = bisect.bisect_left(self._starts, span.start)
+        end = bisect.bisect_left(self._starts, span.end)
+        if end > first and self._ends[end - 1] > span.end:  # a pair of characters that goes on
+            end -= 1
+        return sum(n in self._asked for n in range(first, end)) / max(1, end - first)
 
     def _nearest(self, places: Sequence[int], first: int, end: int, sentence: int) -> float:
         most = 0.0
