@@ -30,7 +30,7 @@ RESCORED = 8  # spans that are scored the other way round
 SAME_TEXT = 2  # spans with the same words that are scored so
 # Weights, beside log P(span): of its nearness to the question's words, of the share of its words that
 # the question has, of log P(question | sentence, span). Chosen on samples of XQuAD and SQuAD 2.0.
-NEARNESS, ECHO, CHANNEL = 1.0, -2.0, 1.0
+NEARNESS, ECHO, CHANNEL = 1.0, -2.0, 0.7
 
 
 @dataclass(slots=True)
