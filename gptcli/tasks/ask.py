@@ -14,7 +14,7 @@ from gptcli.tasks.support import support
 
 UNVERIFIED_TOKENS = 128  # of an answer without documents, at most
 # Of an answer that is given. The score is of a sample where half of the questions have no answer; of
-# those that users ask, most have. There 0.35 tells as many apart as 0.5, and silences fewer right answers.
+# those that users ask, most have. 0.35 tells as many apart as 0.5, and silences fewer right answers.
 LEAST_SCORE = 0.35
 RIVAL_MARGIN = 2.0  # nats that another source's best span may be behind, to be cited too
 
