@@ -25,7 +25,7 @@ from tests.conftest import COMMAND, Cli
 Script = Callable[..., str]
 BASE = ModelInfo(name="base", context_length=4096, context_limit=4096)
 CHAT = ModelInfo(name="chat", context_length=4096, context_limit=4096, chat_template="x")
-EN, FR, ZH = map(find_language, ("en", "fr", "zh"))
+EN, FR, DE, ZH = map(find_language, ("en", "fr", "de", "zh"))
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from gptcli.tasks.translation_text import (
 )
 from tests.llama_matcher import Matcher
 
-EN, FR, ZH, AR = map(find_language, ("en", "fr", "zh", "ar"))
+EN, FR, DE, ZH, AR = map(find_language, ("en", "fr", "de", "zh", "ar"))
 PIECES = st.sampled_from(
     [
         "One. ",

@@ -227,33 +227,27 @@ def test_scores_do_not_depend_on_what_was_asked_before(starter_engine: LocalEngi
 
 
 def test_exact_scores_are_the_same_to_the_last_bit_in_any_company(starter_model: Path) -> None:
-    head = "Review: A film for a rainy evening.\nVerdict: good\n\nReview: Dull, dull, dull.\nVerdict: bad\n\n"
-    texts = (
-        "too long by half",
-        "a joy",
-        "又吵又脏，再也不来了。" * 6,
-        "it 's fine , I guess , but " * 4,
-        "no",
-    )
-    scores = [
-        Score(
-            prefix=f"{head}Review: {text}\nVerdict:",
-            continuations=(" good", " bad", " not at all bad"),
-            exact=True,
-            id=n,
+    texts = ["too long by half", "a joy", "又吵又脏，再也不来了。" * 6, "it 's fine , but " * 6, "no"]
+    orders = [texts, texts[::-1], [*texts[2:], *texts, texts[0]], *([text] for text in texts)]
+
+    def ask(text: str, number: int) -> Score:
+        head = (
+            "Review: A film for a rainy evening.\nVerdict: good\n\nReview: Dull, dull.\nVerdict: bad\n\n"
         )
-        for n, text in enumerate(texts)
-    ]
+        continuations = (" good", " bad", " not at all bad")
+        prefix = f"{head}Review: {text}\nVerdict:"
+        return Score(prefix=prefix, continuations=continuations, exact=True, id=number)
+
     settings = EngineSettings(model_path=str(starter_model), model_name="starter", parallel=4)
     with contextlib.closing(LocalEngine(settings)) as engine:
-        orders = (scores, scores[::-1], [*scores[2:], *scores, scores[0]], *([each] for each in scores))
-        found = [
-            {(event.id, event.logprobs) for event in engine.run(order) if isinstance(event, Scored)}
+        found = {
+            (order[int(event.id)], event.logprobs)
             for order in orders
-        ]
+            for event in engine.run([ask(text, n) for n, text in enumerate(order)])
+            if isinstance(event, Scored)
+        }
 
-    assert len(found[0]) == len(scores)
-    assert all(each <= found[0] for each in found)
+    assert len(found) == len(texts)
 
 
 def test_a_kept_prefix_gives_the_same_answer(starter_engine: LocalEngine) -> None:

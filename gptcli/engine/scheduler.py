@@ -144,11 +144,7 @@ class Scheduler:
         texts are admitted in rounds, none before the last of a round is done; and prompts are read
         before branches, which come and go.
         """
-        return any(map(self._wants_exactness, self._active))
-
-    def _wants_exactness(self, strand: AnyStrand) -> bool:
-        wanted = isinstance(strand, ScoreStrand) and strand.request.exact
-        return wanted and self._backend.exact_tokens > 0
+        return any(strand.is_exact for strand in self._active)
 
     # ----------------------------------------------------------------------------------- preparing
 
@@ -212,6 +208,7 @@ class Scheduler:
             tokens=prefix,
             prompt_tokens=len(prefix),
             room=sum(lengths[:BRANCHES]),
+            is_exact=request.exact and self._backend.exact_tokens > 0,
             continuations=continuations,
         )
 
@@ -241,7 +238,7 @@ class Scheduler:
         self._make_way()
         while self._prepared:
             strand = self._prepared[0]
-            if self._wants_exactness(strand):
+            if strand.is_exact:
                 if self._in_round and self._is_exact:
                     return
                 if not self._is_exact:
@@ -359,8 +356,7 @@ class Scheduler:
             strand_ = by_sequence[span.sequence]
             strand_.evaluated += len(span.tokens)
             if strand_.evaluated == strand_.mark:
-                if not self._wants_exactness(strand_) or self._cache.can_hold(strand_):
-                    self._cache.hold(strand_)
+                self._cache.hold(strand_, in_order=strand_.is_exact)
                 if self._is_alone:
                     self._cache.keep_on_disk(strand_)
             if span.is_end:

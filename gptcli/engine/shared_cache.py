@@ -94,10 +94,10 @@ class SharedCache:
         return tokens, self._backend.save_state(source)
 
     def begin_round(self, strands: Sequence[AnyStrand]) -> None:
-        """Leave nothing but the prefix that is held, if these strands have it: so cells are taken in order.
+        """Leave nothing but the prefix that is held, if these strands have it: cells are taken in order.
 
-        Without one, the first strand's cells come before all others, and its prefix may be held. A lone
-        sequence always has them in order.
+        Without one, the first strand's cells come before all others, and its prefix may be held. A
+        sequence without others always has them in order.
         """
         busy = {strand.sequence for strand in self._active}
         for sequence in range(self.slots if self.slots > 1 else 0):
@@ -111,10 +111,6 @@ class SharedCache:
                 self.clear(holder)
             if not self.ledger.tokens(holder) and not busy:
                 self._lowest = strands[0]
-
-    def can_hold(self, strand: AnyStrand) -> bool:
-        """Tell whether what a strand of a round has read lies before all that is read later."""
-        return strand is self._lowest
 
     def place(self, strand: AnyStrand, free: Sequence[int]) -> bool:
         """Put a strand on a free sequence, behind what another one holds of it; False: no room yet."""
@@ -299,8 +295,13 @@ class SharedCache:
             if not self._copy(source, strand, length):
                 self._read(strand, length)
 
-    def hold(self, strand: AnyStrand) -> None:
-        """Keep a prefix on the holder, for those whose memory is copied only whole."""
+    def hold(self, strand: AnyStrand, *, in_order: bool) -> None:
+        """Keep a prefix on the holder, for those whose memory is copied only whole.
+
+        With `in_order` only if its cells lie before all that is read later.
+        """
+        if in_order and strand is not self._lowest:
+            return
         for holder in self._holder:
             self.clear(holder)
             self.fork(strand.sequence, holder)

@@ -43,6 +43,7 @@ class Strand:
     mark: int | None = None
     waits_for: tuple[int, int] | None = None
     is_cancelled: bool = False
+    is_exact: bool = False  # its result must not depend on others
     started: float = 0.0
     prompt_s: float = 0.0
 
