@@ -25,14 +25,14 @@ def hit(words: str, text: str = TEXT) -> Hit:
 
 def found(question: str, words: str) -> tuple[float, float, float]:
     each = hit(words)
-    return features(RuleEngine(favouring(words, "unknown")), question, each, [each.passage])
+    return features(RuleEngine(favouring(words, "unknown")), question, [each], [each.passage])
 
 
 def test_the_span_is_compared_with_unknown_among_its_neighbours() -> None:
     engine = RuleEngine(favouring("at night", "unknown"))
     each = hit("at night")
 
-    against, _, _ = features(engine, "When?", each, [each.passage])
+    against, _, _ = features(engine, "When?", [each], [each.passage])
 
     (request,) = engine.requests
     assert isinstance(request, Score)
@@ -71,6 +71,12 @@ def test_a_negation_that_the_sentence_has_not(question: str, words: str, is_miss
 
 
 CHAT = ModelInfo(**(SCRIPTED_MODEL | {"chat_template": "{{ messages }}"}))
+
+
+def test_another_likely_sentence_may_have_the_negation() -> None:
+    hits = [hit("Dogs"), hit("Anna")]
+
+    assert features(RuleEngine(favouring()), "Who was not?", hits, [hits[0].passage])[2] == 0
 
 
 @pytest.mark.parametrize("model", [CHAT, None])
