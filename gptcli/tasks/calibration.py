@@ -13,7 +13,6 @@ Scores = Sequence[Sequence[float]]  # log P(label | form): a row a form, a colum
 
 STEPS = 50
 RIDGE = 0.5  # of an example's weight: holds the weights near those of no calibration
-SMOOTHING = 0.05  # of each example's target: sample texts are clearer than what users have
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +114,8 @@ def _add_example(
         for i in range(len(found))
     ]
     for label, (p, row) in enumerate(zip(probabilities, features, strict=True)):
-        wanted = SMOOTHING / labels + (1 - SMOOTHING) * (label == target)
         for i, value in enumerate(row):
-            gradient[i] += share * (p - wanted) * value
+            gradient[i] += share * (p - (label == target)) * value
             for j, other in enumerate(row):
                 hessian[i][j] += share * p * (value - mean[i]) * (other - mean[j])
 

@@ -19,8 +19,12 @@ from gptcli.tasks.calibration import (
     from_prior,
     uncalibrated,
 )
-from gptcli.tasks.labels import LabelTask
+from gptcli.tasks.labels import WINDOW_BYTES, LabelTask
 from gptcli.tasks.ordered import run_ordered
+
+# A few sentences, as long as the examples and the sample: the mean over such windows finds the sentiment
+# of a film review of 3,000 characters in 0.93 of cases, one window of 2,400 bytes in 0.73 (270M base).
+SENTIMENT_WINDOW_BYTES = 300
 
 Report = Callable[[int, int], object]  # texts measured, of how many
 
@@ -41,7 +45,8 @@ class Choice:
 class Question:
     """What is to be known of texts, in every form that a model might be asked in.
 
-    `sample` is what a model is measured on: texts with labels, or without if none are known.
+    `sample` is what a model is measured on: texts with labels, or without if none are known. Long texts
+    are read in windows of `window_bytes`.
     """
 
     labels: tuple[str, ...]
@@ -49,6 +54,7 @@ class Question:
     sample: tuple[Example, ...] = ()
     texts: tuple[str, ...] = ()
     is_multi: bool = False
+    window_bytes: int = WINDOW_BYTES
 
     @property
     def digest(self) -> str:
@@ -65,6 +71,7 @@ class Question:
             forms=(form,),
             calibration=choice.calibration,
             is_multi=self.is_multi,
+            window_bytes=self.window_bytes,
         )
 
 
@@ -75,6 +82,7 @@ def sentiment_question(*, with_neutral: bool, is_chat: bool) -> Question:
         labels=labels,
         forms=sentiment_forms(labels, is_chat=is_chat),
         sample=tuple(sentiment_sample(labels)),
+        window_bytes=SENTIMENT_WINDOW_BYTES,
     )
 
 

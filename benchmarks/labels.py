@@ -1,0 +1,218 @@
+"""Measure sentiment: right labels and honest scores beside other ways, and speed beside llama-server.
+
+    python -m benchmarks.labels -m base.gguf -m instruct.gguf --data tweets.jsonl --binary sst2.jsonl
+        [--peers DIR] [-n 1000]
+
+Data are JSON Lines files with the fields text and label: positive, negative, neutral; of those of
+--binary, records that are neutral are left out. Beside gptcli stand the same model
+asked plainly, in one sentence, greedy; and the word lists of VADER and TextBlob, if they are installed.
+
+With --peers, -n texts are labelled by gptcli and by llama-server (8 slots, 8 clients, one word each,
+cached prompts), and the rate of new tokens is set against llama-bench's. Measure on an idle machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import json
+import time
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmarks.batching import prompt_rate, server
+from gptcli.engine.api import Completion, Engine, EngineSettings, Generate, Prompt
+from gptcli.engine.local import LocalEngine
+from gptcli.messages import Conversation, Message
+from gptcli.sampling import SamplingParams
+from gptcli.tasks.evaluation import Item, evaluate_labels
+from gptcli.tasks.label_setup import Question, measure, sentiment_question
+from gptcli.tasks.labels import Classifier, LabelTask
+from gptcli.tasks.metrics import label_metrics
+from gptcli.tasks.ordered import run_ordered
+
+CLIENTS = 8
+SHOWN = 1500  # characters of a text that the plain question shows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("-m", "--model", type=Path, action="append", required=True)
+    parser.add_argument("--data", type=Path, action="append", default=[])
+    parser.add_argument("--binary", type=Path, action="append", default=[])
+    parser.add_argument("--peers", type=Path, help="folder of llama-server and llama-bench")
+    parser.add_argument("-n", "--texts", type=int, default=1000, help="texts to measure speed with")
+    parser.add_argument("--no-naive", action="store_true", help="leave out the plain question")
+    options = parser.parse_args()
+    sets = {path.stem: read_items(path) for path in options.data}
+    for path in options.binary:
+        sets[path.stem] = [item for item in read_items(path) if item.target != "neutral"]
+    print("| data | records | labels | way | accuracy | macro-F1 | calibration error | records/s |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name, items in sets.items():
+        for way, judge in word_lists().items():
+            print_way(name, items, way, [judge(item.text, labels_of(items)) for item in items])
+    for model in options.model:
+        engine = LocalEngine(EngineSettings(model_path=str(model), model_name=model.stem))
+        for name, items in sets.items():
+            print_ours(engine, name, items)
+            if not options.no_naive:
+                print_way(name, items, f"{model.stem}, asked plainly", asked_plainly(engine, items))
+        engine.close()
+    if options.peers:
+        some = [item.text for items in sets.values() for item in items if len(item.text) < 400]
+        texts = (some * (options.texts // max(1, len(some)) + 1))[: options.texts]
+        print("\n| figure | model | gptcli | peer | ratio |\n|---|---|---|---|---|")
+        for model in options.model:
+            speed_rows(options.peers, model, texts)
+
+
+def read_items(path: Path) -> list[Item]:
+    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    return [Item(record["text"], record["label"]) for record in records]
+
+
+def labels_of(items: Sequence[Item]) -> tuple[str, ...]:
+    return sentiment_question(
+        with_neutral=any(item.target == "neutral" for item in items), is_chat=False
+    ).labels
+
+
+def print_ours(engine: Engine, name: str, items: Sequence[Item]) -> None:
+    classifier = Classifier(engine, calibrated(engine, len(labels_of(items)) > 2))
+    found = evaluate_labels(classifier, items, labels_of(items))
+    form = classifier.task.forms[0].name
+    figures = (found.figures[each] for each in ("accuracy", "macro_f1", "calibration_error"))
+    shown = " | ".join(f"{value:.3f}" for value in figures)
+    way = f"{len(labels_of(items))} | {engine.model.name}, gptcli ({form})"
+    print(f"| {name} | {len(items)} | {way} | {shown} | {found.per_second:.1f} |", flush=True)
+
+
+def calibrated(engine: Engine, with_neutral: bool) -> LabelTask:
+    question: Question = sentiment_question(with_neutral=with_neutral, is_chat=engine.model.is_chat)
+    return question.task(measure(engine, question, lambda *_: None))
+
+
+def print_way(name: str, items: Sequence[Item], way: str, answers: Sequence[str]) -> None:
+    labels = labels_of(items)
+    found = label_metrics(
+        labels,
+        [labels.index(item.target) for item in items],
+        [labels.index(answer) for answer in answers],
+        [1.0] * len(items),
+    )
+    shown = f"{found.accuracy:.3f} | {found.macro_f1:.3f}"
+    print(f"| {name} | {len(items)} | {len(labels)} | {way} | {shown} | | |", flush=True)
+
+
+# ----------------------------------------------------------------------------------- other ways
+
+
+def word_lists() -> dict[str, Callable[[str, Sequence[str]], str]]:
+    """Return the judges that are installed: a text and the labels to a label."""
+    judges: dict[str, Callable[[str, Sequence[str]], str]] = {}
+    try:
+        from vaderSentiment.vaderSentiment import (  # type: ignore[import-untyped, import-not-found, unused-ignore]
+            SentimentIntensityAnalyzer,
+        )
+
+        analyzer = SentimentIntensityAnalyzer()
+        judges["VADER"] = lambda text, labels: by_threshold(
+            analyzer.polarity_scores(text)["compound"], 0.05, labels
+        )
+    except ImportError:
+        pass
+    try:
+        from textblob import TextBlob  # type: ignore[import-untyped, import-not-found, unused-ignore]
+
+        judges["TextBlob"] = lambda text, labels: by_threshold(
+            TextBlob(text).sentiment.polarity, 0.05, labels
+        )
+    except ImportError:
+        pass
+    return judges
+
+
+def by_threshold(polarity: float, width: float, labels: Sequence[str]) -> str:
+    if len(labels) > 2 and abs(polarity) < width:
+        return "neutral"
+    return "positive" if polarity >= 0 else "negative"
+
+
+def plain_prompt(text: str, labels: Sequence[str], *, is_chat: bool) -> Prompt:
+    choice = ", ".join(labels[:-1]) + f" or {labels[-1]}"
+    asked = f"Is the sentiment of this text {choice}? Answer with one word.\n\n{text[:SHOWN]}"
+    return Conversation((Message("user", asked),)) if is_chat else f"{asked}\n\nAnswer:"
+
+
+def asked_plainly(engine: Engine, items: Sequence[Item]) -> list[str]:
+    labels = labels_of(items)
+    numbered = list(enumerate(items))
+    answers = []
+    for (_, _), result in run_ordered(
+        engine,
+        numbered,
+        lambda pair: Generate(
+            prompt=plain_prompt(pair[1].text, labels, is_chat=engine.model.is_chat),
+            sampling=SamplingParams(temperature=0, max_tokens=6),
+            id=pair[0],
+        ),
+    ):
+        said = result.text.lower() if isinstance(result, Completion) else ""
+        places = {label: said.find(label) for label in labels if label in said}
+        answers.append(min(places, key=places.__getitem__) if places else labels[0])
+    return answers
+
+
+# ---------------------------------------------------------------------------------------- speed
+
+
+def speed_rows(peers: Path, model: Path, texts: Sequence[str]) -> None:
+    engine = LocalEngine(EngineSettings(model_path=str(model), model_name=model.stem))
+    classifier = Classifier(engine, calibrated(engine, with_neutral=False))
+    started = time.perf_counter()
+    found = [each for _, each in classifier.classify(texts, lambda text: text)]
+    seconds = time.perf_counter() - started
+    tokens = sum(getattr(each, "tokens", 0) for each in found)
+    head = str(classifier.task.forms[0].prompt("")).strip() if not engine.model.is_chat else ""
+    engine.close()
+    form = sentiment_question(with_neutral=False, is_chat=False).forms[0]
+    head = head or str(form.prompt("")).strip()
+    theirs = server_rate(peers, model, head, texts[: max(100, len(texts) // 4)])
+    ours = len(texts) / seconds
+    print(
+        f"| {len(texts)} texts, one word each, records/s | {model.stem} | {ours:.2f} "
+        f"| llama-server {theirs:.2f} | {ours / theirs:.2f} |",
+        flush=True,
+    )
+    for size in (512, round(tokens / len(texts))):
+        limit = prompt_rate(peers, model, size)
+        print(
+            f"| new tokens/s | {model.stem} | {tokens / seconds:.0f} "
+            f"| llama-bench pp{size} {limit:.0f} | {tokens / seconds / limit:.2f} |",
+            flush=True,
+        )
+
+
+def server_rate(peers: Path, model: Path, head: str, texts: Sequence[str]) -> float:
+    """Return the records a second of llama-server, which is shown the same examples."""
+    before, _, after = head.rpartition("Review:")
+
+    def ask(text: str) -> None:
+        prompt = f"{before}Review: {' '.join(text.split())}{after}"
+        body = {"prompt": prompt, "n_predict": 1, "temperature": 0, "cache_prompt": True}
+        request = urllib.request.Request(
+            f"{url}/completion", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        urllib.request.urlopen(request, timeout=300).read()
+
+    with server(peers, model) as url, concurrent.futures.ThreadPoolExecutor(CLIENTS) as clients:
+        list(clients.map(ask, texts[:CLIENTS]))  # each slot has read the examples
+        started = time.perf_counter()
+        list(clients.map(ask, texts))
+        return len(texts) / (time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    main()
