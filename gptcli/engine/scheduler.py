@@ -238,11 +238,8 @@ class Scheduler:
         self._make_way()
         while self._prepared:
             strand = self._prepared[0]
-            if strand.is_exact:
-                if self._in_round and self._is_exact:
-                    return
-                if not self._is_exact:
-                    self._cache.begin_round(self._prepared)
+            if strand.is_exact and self._is_exact and self._in_round:
+                return
             if not self._active and not self._cache.fits_empty(self._prepared):
                 try:
                     self._cache.open(self._prepared)
@@ -250,6 +247,8 @@ class Scheduler:
                     self._prepared.popleft().close()
                     yield Failed(id=strand.request.id, error=error)
                     continue
+            if strand.is_exact and not self._is_exact:
+                self._cache.begin_round(self._prepared)
             free = [n for n in range(self._cache.slots) if all(s.sequence != n for s in self._active)]
             if not free or self._cache.must_drain or not self._cache.place(strand, free):
                 return
