@@ -15,9 +15,15 @@ PACKAGE = Path(__file__).resolve().parent.parent / "gptcli"
 # Each layer may import itself, these layers, and the modules at the bottom.
 ALLOWED = {
     "cli": {"chat", "output", "tasks", "documents", "store", "models", "settings", "engine", "prompts"},
-    "output": {"engine.api", "store.records", "documents.passages", "documents.answers"},
+    "output": {
+        "engine.api",
+        "store.records",
+        "documents.passages",
+        "documents.answers",
+        "documents.summaries",
+    },
     "chat": {"output", "tasks", "prompts", "store", "engine.api", "engine.prompt_cache"},
-    "tasks": {"prompts", "engine.api", "documents.passages", "documents.answers"},
+    "tasks": {"prompts", "engine.api", "documents.passages", "documents.answers", "documents.summaries"},
     "prompts": {"engine.api"},
     "documents": set(),
     "store": {"engine.api", "tasks", "documents"},  # it keeps what tasks have found in documents

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from gptcli.cli.collecting import opened_collection
+from gptcli.cli.collecting import opened_collection, read_piped
 from gptcli.cli.labelling import fingerprint
 from gptcli.cli.logged import logged_run
 from gptcli.cli.opening import opened_engine
 from gptcli.cli.options import engine_settings, make_output
 from gptcli.documents.answers import Answer
 from gptcli.documents.passages import Passage
-from gptcli.documents.sources import STDIN
 from gptcli.engine.api import Engine
 from gptcli.errors import NoAnswerError, UsageError
 from gptcli.output.console import Output
@@ -75,13 +73,13 @@ def _check(params: Params) -> None:
 def _passages(question: str, params: Params, output: Output) -> list[Passage] | None:
     """Return what is read: all where that fits, else the likeliest passages; None: no documents."""
     names = params["file"] or []
-    piped = _piped() if not names or STDIN in names else b""
-    if not names and not piped.strip():
+    data = read_piped(names)
+    if not names and not data.strip():
         return None
     with (
         _opened_embedder(params, output) as embedder,
         opened_collection(
-            names, piped, output, embedder=embedder, may_keep=not params["no_log"]
+            names, data, output, embedder=embedder, may_keep=not params["no_log"]
         ) as collection,
     ):
         passages = choose(collection, question, budget_words=READ_WORDS, count=params["top"])
@@ -100,10 +98,6 @@ def _opened_embedder(params: Params, output: Output) -> Generator[Embedder | Non
         return
     with opened_engine({**params, "model": spec}, output, task="embed") as engine:
         yield Embedder(engine, fingerprint(engine.model))
-
-
-def _piped() -> bytes:
-    return b"" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer.read()
 
 
 def _documents(passages: Sequence[Passage]) -> tuple[Document, ...]:

@@ -25,6 +25,7 @@ from gptcli.cli import (
     heads,
     memory,
     sentiment,
+    summarize,
     translate,
 )
 from gptcli.cli import eval as eval_module
@@ -63,6 +64,7 @@ app.command(name="map")(map_module.map_command)
 app.command(name="translate", cls=translate.TranslateCommand)(translate.translate)
 app.command(name="detect")(translate.detect)
 app.command(name="ask")(ask.ask)
+app.command(name="summarize")(summarize.summarize)
 app.command(name="sentiment")(sentiment.sentiment)
 app.command(name="classify")(classify.classify)
 app.command(name="fit")(fit.fit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -68,6 +69,33 @@ def opened_collection(
         if reading.skipped:
             output.status(summary(reading.skipped.values()))
         yield collection
+
+
+def gathered(names: Sequence[str], piped: bytes, output: Output) -> list[Source]:
+    """Return what is piped and the documents that are named, all of them.
+
+    Says on stderr what was skipped. Raises as `opened_collection`.
+    """
+    reading = _Reading(names, piped, None, may_keep=False)
+    with Progress(output, "Reading") as progress:
+        reading.on_file = _shown(progress)
+        sources = []
+        for file in reading.files():
+            if source := _read_or_skip(reading, file):
+                sources.append(source)
+                reading.on_file(len(sources), file)
+    if not sources:
+        raise reading.nothing()
+    if reading.skipped:
+        output.status(summary(reading.skipped.values()))
+    return sources
+
+
+def read_piped(names: Sequence[str]) -> bytes:
+    """Return what comes from a pipe, where it is named or nothing else is."""
+    if (names and STDIN not in names) or sys.stdin is None or sys.stdin.isatty():
+        return b""
+    return sys.stdin.buffer.read()
 
 
 class _Reading:

@@ -249,8 +249,13 @@ CHINESE = AskForm(
 
 def form_for(passage: str) -> AskForm:
     """Return the form in the script of a passage, because the answer is a part of it."""
-    letters = sum(character.isalpha() for character in passage)
-    return CHINESE if 3 * len(_SCRIPTS_WITHOUT_SPACES.findall(passage)) > letters else ENGLISH
+    return CHINESE if is_unspaced(passage) else ENGLISH
+
+
+def is_unspaced(text: str) -> bool:
+    """Tell whether a text is in Chinese or Japanese for the most part."""
+    letters = sum(character.isalpha() for character in text)
+    return 3 * len(_SCRIPTS_WITHOUT_SPACES.findall(text)) > letters
 
 
 def plain_prompt(question: str, *, is_chat: bool) -> Prompt:

@@ -62,8 +62,13 @@ def features(
     return (
         max(-MOST_LOG_ODDS, min(MOST_LOG_ODDS, against)),
         float(bool(names) and missing >= len(names) / 2),
-        float(bool(_NEGATION.search(question)) and not any(map(_NEGATION.search, quotes))),
+        float(has_negation(question) and not any(map(has_negation, quotes))),
     )
+
+
+def has_negation(text: str) -> bool:
+    """Tell whether a text, in English or Chinese, says that something is not."""
+    return _NEGATION.search(text) is not None
 
 
 def _against_unknown(engine: Engine, question: str, hit: Hit) -> float:
