@@ -7,13 +7,17 @@ from pathlib import Path
 
 from gptcli.chat.dialog import Dialog, Services, ViewSettings
 from gptcli.chat.recorder import Recorder
-from gptcli.chat.session import ChatSettings, Session
+from gptcli.chat.session import Session
+from gptcli.chat.turns import ChatSettings
 from gptcli.cli.material import read_text
+from gptcli.documents.passages import Passage
+from gptcli.documents.sources import read_sources
 from gptcli.engine.api import Engine, ModelInfo
 from gptcli.engine.scripted import Reply, ScriptedEngine
 from gptcli.errors import GptcliError, ModelNotFoundError
 from gptcli.output.console import Output
 from gptcli.store.conversations import Conversations
+from gptcli.tasks.splitting import split
 from tests.screen import Terminal
 
 CHAT_MODEL = ModelInfo(
@@ -48,6 +52,11 @@ class Lines:
         pass
 
 
+def _passages(names: Sequence[str], _question: str) -> list[Passage]:
+    sources = read_sources(names, on_skip=lambda _: None)
+    return [passage for source in sources for passage in split(source, overlap_words=0)]
+
+
 class Chat:
     """A dialog, and what it showed."""
 
@@ -62,7 +71,7 @@ class Chat:
         view: ViewSettings | None = None,
     ) -> None:
         self.terminal = Terminal(columns=columns, lines=40)
-        self.engine = ScriptedEngine(
+        self.engine: ScriptedEngine = ScriptedEngine(
             [Reply(text=each) if isinstance(each, str) else each for each in replies], model=info
         )
         self.store = Conversations(path / "chats.db") if is_kept else None
@@ -70,7 +79,10 @@ class Chat:
         recorder = Recorder(self.store, output.warning)
         self.session = Session(lambda: self.engine, "scripted", recorder, ChatSettings())
         services = Services(
-            open_model=self._open, model_names=lambda: ["qwen", "gemma"], read_text=read_text
+            open_model=self._open,
+            model_names=lambda: ["qwen", "gemma"],
+            read_text=read_text,
+            find_passages=_passages,
         )
         self.dialog = Dialog(
             self.session, output, services, view=view or ViewSettings(), store=self.store

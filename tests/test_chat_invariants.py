@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gptcli.chat.recorder import Recorder
-from gptcli.chat.session import ChatSettings, Session
+from gptcli.chat.session import Session
+from gptcli.chat.turns import ChatSettings
 from gptcli.engine.api import Delta, Generate, ModelInfo
 from gptcli.engine.scripted import ScriptedEngine
 from gptcli.errors import ContextOverflowError, EngineCrashedError, UsageError

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from gptcli.chat.recorder import Recorder
-from gptcli.chat.session import ChatEvents, ChatSettings, Session
+from gptcli.chat.session import ChatEvents, Session
+from gptcli.chat.turns import ChatSettings
 from gptcli.chat.window import TurnsLeft
 from gptcli.engine.api import Delta, Finished, FinishReason, Generate, ModelInfo, Usage
 from gptcli.engine.scripted import ScriptedEngine

@@ -22,7 +22,10 @@ ALLOWED = {
         "documents.answers",
         "documents.summaries",
     },
-    "chat": {"output", "tasks", "prompts", "store", "engine.api", "engine.prompt_cache"},
+    "chat": {
+        *("output", "tasks", "prompts", "store", "engine.api", "engine.prompt_cache"),
+        *("documents.passages", "documents.answers"),
+    },
     "tasks": {"prompts", "engine.api", "documents.passages", "documents.answers", "documents.summaries"},
     "prompts": {"engine.api"},
     "documents": set(),

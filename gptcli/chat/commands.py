@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from gptcli.chat import setting_commands as settings
 from gptcli.chat import text_commands as texts
 from gptcli.chat import turn_commands as turns
+from gptcli.chat.asking import ask
 from gptcli.chat.lines import Command
 from gptcli.errors import UsageError
 
@@ -49,7 +50,10 @@ COMMANDS = (
     SlashCommand("edit", "[N]", "Change a message, the last or the Nth, and ask again.", turns.edit),
     SlashCommand("undo", "[N]", "Take back the last turn, or the last N.", turns.undo),
     SlashCommand("compact", "", "Replace older turns by a summary.", turns.compact),
-    SlashCommand("read", "FILE…", "Send text files with the next message.", texts.read, "file"),
+    SlashCommand(
+        "read", "FILE…", "Send text files with the next message, and /ask them.", texts.read, "file"
+    ),
+    SlashCommand("ask", "QUESTION", "Answer from what was read, with checked quotes.", ask),
     SlashCommand("glob", "PATTERN", "Send all files that match.", texts.read_glob, "file"),
     SlashCommand("image", "FILE", "Send a picture, if the model can see.", texts.image, "file"),
     SlashCommand("copy", "[code]", "Copy the answer, or its code, to the clipboard.", texts.copy),

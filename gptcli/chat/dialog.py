@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from gptcli.chat.lines import Command, clean, parse
-from gptcli.chat.session import ChatEvents, ChatSettings, Session
+from gptcli.chat.session import ChatEvents, Session
+from gptcli.chat.turns import ChatSettings
 from gptcli.chat.window import TurnsLeft, left_text
+from gptcli.documents.passages import Passage
 from gptcli.engine.api import Delta, Engine, Event, Finished, Started
 from gptcli.errors import ContextOverflowError, EngineCrashedError, GptcliError
 from gptcli.output.amounts import counted
@@ -48,6 +50,7 @@ class Services:
     open_model: Callable[[str], tuple[Engine, str]]  # also by what it is found again
     model_names: Callable[[], list[str]]
     read_text: Callable[[str], str]
+    find_passages: Callable[[Sequence[str], str], list[Passage]]  # of files and folders, for a question
 
 
 @dataclass(slots=True, kw_only=True)
@@ -214,12 +217,21 @@ class Dialog:
         self._was_loaded = True
 
     def attach(self, documents: Sequence[Document]) -> None:
-        """Send documents along with the next message."""
+        """Send documents along with the next message; questions are answered from them too."""
         self.attached += documents
+        self.add_sources([document.name for document in documents if document.name])
         for document in documents:
             self.output.status(
-                f"{document.name}: {len(document.text):,} characters go with the next message"
+                f"{document.name}: {len(document.text):,} characters go with the next message; "
+                "/ask answers from them"
             )
+
+    def add_sources(self, names: Sequence[str]) -> None:
+        """Let questions be answered from these files and folders too."""
+        from gptcli.chat.text_commands import expanded
+
+        known = self.session.sources
+        known += [name for name in map(expanded, names) if name not in known]
 
 
 def meter_text(session: Session) -> str:

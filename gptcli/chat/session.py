@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gptcli.chat.loading import LoadingModel
 from gptcli.chat.recorder import Recorder
 from gptcli.chat.turns import (
+    ChatSettings,
     Turn,
     answered,
     conversation_of,
@@ -39,6 +40,7 @@ from gptcli.engine.api import (
     tokenize,
 )
 from gptcli.errors import ContextOverflowError, GptcliError, UsageError
+from gptcli.output.amounts import counted
 from gptcli.prompts.chat import TRANSCRIPT_STOPS, chat_prompt, summary_prompt
 from gptcli.prompts.compose import Document
 from gptcli.sampling import MAX_SEED, SamplingParams, new_seed
@@ -47,18 +49,7 @@ from gptcli.tasks.generate import with_limit
 if TYPE_CHECKING:
     from gptcli.store.records import StoredConversation
 
-SUMMARY_TOKENS = 400
-SUMMARY_TEMPERATURE = 0.2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatSettings:
-    """What a chat asks its model with. `thinking`: whether the model may reason before it answers."""
-
-    system: str = ""
-    sampling: SamplingParams = field(default_factory=SamplingParams)
-    stop: tuple[str, ...] = ()
-    thinking: bool = True
+SUMMARY_TOKENS, SUMMARY_TEMPERATURE = 400, 0.2
 
 
 ChatEvent = Event | TurnsLeft
@@ -86,6 +77,7 @@ class Session:
         self.turns: list[Turn] = []
         self.start = 0  # the first turn that is in the prompt
         self.summary = ""  # of the turns before it
+        self.sources: list[str] = []  # documents that questions are answered from, by their names
         self.total = Usage()
         self._used: int | None = 0  # tokens of the window after the last answer, None: not known
         self._attempt = 0
@@ -138,12 +130,31 @@ class Session:
 
         Raises ContextOverflowError when the message alone exceeds the window: it is taken back.
         """
-        user_id = self.recorder.ask(
-            self.model_spec, self.settings.system, self._state(), text, documents
-        )
+        self._begin(text, documents)
+        return self._answer()
+
+    def answer_with(self, text: str, find: Callable[[Engine], str]) -> None:
+        """Keep the user's message, then what `find` answers to it.
+
+        Raises what that raises: then the message is taken back.
+        """
+        self.keep()  # what is read now takes the place of the conversation in the engine
+        self._begin(text, ())
+        try:
+            answer = find(self._loading.engine)
+        except BaseException:
+            self.undo()
+            raise
+        self._sampling, self._used = SamplingParams(temperature=0), None
+        turn = self._begun(replace(self.turns[-1], answer=answer))
+        self.turns[-1] = turn = replace(turn, finish_reason="stop")
+        self.recorder.finish(turn)
+
+    def _begin(self, text: str, documents: Sequence[Document]) -> None:
+        system, state = self.settings.system, self._state()
+        user_id = self.recorder.ask(self.model_spec, system, state, text, documents)
         self.turns.append(Turn(text=text, documents=tuple(documents), user_id=user_id))
         self._attempt = 0
-        return self._answer()
 
     def retry(self) -> ChatEvents:
         """Answer the last message anew. Raises UsageError if there is none."""
@@ -174,7 +185,7 @@ class Session:
     def undo(self, count: int = 1) -> list[Turn]:
         """Take back the last turns, and return them. Raises UsageError if there are not so many."""
         if not 1 <= count <= len(self.turns):
-            has = f"{len(self.turns)} turn{'' if len(self.turns) == 1 else 's'}"
+            has = counted(len(self.turns), "turn")
             raise UsageError(f"cannot take back {count}: this chat has {has}")
         keep = len(self.turns) - count
         removed, self.turns = self.turns[keep:], self.turns[:keep]
@@ -207,13 +218,13 @@ class Session:
                 if isinstance(event, Delta) and event.channel == "answer":
                     text += event.text
                 elif isinstance(event, Finished):
-                    self._add_usage(event.usage)
+                    self.total += event.usage
                 yield event
-        if not text.strip():
+        if not (text := text.strip()):
             raise UsageError("the model wrote no summary; all stays as it is")
-        if not self.model.is_chat:  # a base model goes on with something else
-            text = text.strip().partition("\n\n")[0]
-        self.summary, self.start = text.strip(), done - 1
+        # A base model goes on with something else.
+        self.summary = text if self.model.is_chat else text.partition("\n\n")[0].strip()
+        self.start = done - 1
         self._used = None
         self._keep_state()
 
@@ -234,14 +245,14 @@ class Session:
         self.keep()
         self.recorder.cid = None
         self.settings = settings or self.settings
-        self.turns, self.start, self.summary = [], 0, ""
+        self.turns, self.start, self.summary, self.sources = [], 0, "", []
         self._used, self._attempt = 0, 0
 
     def load(self, conversation: StoredConversation) -> None:
         """Go on with a conversation from the store, in the state in which it was left."""
         self.keep()
         self.recorder.cid = conversation.id
-        self.turns = stored_turns(conversation)
+        self.turns, self.sources = stored_turns(conversation), []
         state = stored_state(conversation, self.turns)
         self.start, self.summary = state.start, state.summary
         self.settings = replace(
@@ -288,14 +299,11 @@ class Session:
     def measure(self) -> dict[str, int]:
         """Return the tokens of the window by part: system, summary, files, messages, and the rest."""
         whole = self._count(self._prompt()) if self.turns else 0
+        files = (file.text for turn in self.turns[self.start :] for file in turn.documents)
         parts = {
             "system": self._count(self.settings.system),
             "summary": self._count(self.summary),
-            "files": sum(
-                self._count(document.text)
-                for turn in self.turns[self.start :]
-                for document in turn.documents
-            ),
+            "files": sum(map(self._count, files)),
         }
         parts["messages"] = max(0, whole - sum(parts.values()))
         if self._used is None:
@@ -311,8 +319,7 @@ class Session:
         """Let the oldest turns leave if the window is full: so many that this is seldom needed,
         because what stays must be evaluated again.
         """
-        limit, last = self.model.context_limit, len(self.turns) - 1
-        turn = self.turns[last]
+        limit, last, turn = self.model.context_limit, len(self.turns) - 1, self.turns[-1]
         at_most = len(turn.content.encode()) + len(turn.answer.encode()) + TEMPLATE_TOKENS
         if self._used is not None and self._used + at_most <= self._room:
             return
@@ -414,7 +421,7 @@ class Session:
             if finished.reason == "stop" and not self.model.is_chat:
                 turn = replace(turn, answer=turn.answer.rstrip())
             usage = finished.usage
-            self._add_usage(usage)
+            self.total += usage
             turn = replace(turn, finish_reason=finished.reason, usage=usage, timings=finished.timings)
             self._used = usage.prompt_tokens + usage.completion_tokens
         elif is_stopped:
@@ -424,13 +431,6 @@ class Session:
             return
         self.turns[-1] = turn
         self.recorder.finish(turn)
-
-    def _add_usage(self, usage: Usage) -> None:
-        self.total = Usage(
-            prompt_tokens=self.total.prompt_tokens + usage.prompt_tokens,
-            cached_tokens=self.total.cached_tokens + usage.cached_tokens,
-            completion_tokens=self.total.completion_tokens + usage.completion_tokens,
-        )
 
     # --------------------------------------------------------------------------------------- store
 

@@ -29,11 +29,15 @@ _FENCE = re.compile(
 
 
 def read(dialog: Dialog, argument: str) -> None:
-    """Attach text files."""
+    """Attach text files; of folders only questions are answered, since they may hold much."""
     names = _names(argument)
     if not names:
         raise UsageError("/read needs a file", hint="/read notes.txt")
-    dialog.attach([_document(dialog, name) for name in names])
+    folders = [name for name in names if Path(expanded(name)).is_dir()]
+    dialog.attach([_document(dialog, name) for name in names if name not in folders])
+    dialog.add_sources(folders)
+    for name in folders:
+        dialog.output.status(f"{name}: /ask answers from the files in it")
 
 
 def read_glob(dialog: Dialog, argument: str) -> None:

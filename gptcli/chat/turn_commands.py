@@ -19,6 +19,8 @@ LISTED = 20
 
 
 def retry(dialog: Dialog, argument: str) -> None:
+    if dialog.session.turns and dialog.session.turns[-1].is_from_documents:
+        raise UsageError("what documents answer stays the same", hint="/ask in other words")
     dialog.show(dialog.session.retry())
 
 

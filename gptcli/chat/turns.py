@@ -41,8 +41,23 @@ class Turn:
         return user_content(self.text, self.documents)
 
     @property
+    def is_from_documents(self) -> bool:
+        """Whether the answer was found in documents: no model wrote it, so that it has no usage."""
+        return self.finish_reason == "stop" and self.usage is None
+
+    @property
     def last_id(self) -> int | None:
         return self.user_id if self.answer_id is None else self.answer_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatSettings:
+    """What a chat asks its model with. `thinking`: whether the model may reason before it answers."""
+
+    system: str = ""
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+    stop: tuple[str, ...] = ()
+    thinking: bool = True
 
 
 def messages_of(turns: Sequence[Turn], system: str, summary: str) -> list[Message]:

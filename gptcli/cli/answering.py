@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from gptcli.cli.collecting import opened_collection, read_piped
+from gptcli.cli.collecting import READ_WORDS, opened_collection, read_piped
 from gptcli.cli.labelling import fingerprint
 from gptcli.cli.logged import logged_run
 from gptcli.cli.opening import opened_engine
@@ -27,7 +27,6 @@ from gptcli.tasks.retrieval import choose
 
 Params = dict[str, Any]
 
-READ_WORDS = 1300  # that are read whole; of more, the passages that are likeliest to answer
 SHOWN = 100  # characters of a passage, with --show-passages
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -12,18 +12,23 @@ from gptcli import paths
 from gptcli.chat.dialog import Dialog, Services, ViewSettings
 from gptcli.chat.lines import clean
 from gptcli.chat.recorder import Recorder
-from gptcli.chat.session import ChatEvents, ChatSettings, Session
+from gptcli.chat.session import ChatEvents, Session
+from gptcli.chat.turns import ChatSettings
 from gptcli.chat.window import TurnsLeft, left_text
+from gptcli.cli.collecting import READ_WORDS, opened_collection
 from gptcli.cli.logged import open_log
 from gptcli.cli.material import decode, read_documents, read_text, stdin_text
 from gptcli.cli.opening import find_model, opened_model
 from gptcli.cli.options import engine_settings, make_output
 from gptcli.cli.sampling_options import sampling_params, stop_strings
+from gptcli.documents.passages import Passage
+from gptcli.documents.sources import find_files, read_source
 from gptcli.engine.api import Engine, Event
 from gptcli.errors import UsageError
 from gptcli.models.resolve import ResolvedModel
 from gptcli.output.answer import AnswerView, Thinking, answer_json, timings_text
 from gptcli.output.console import Output
+from gptcli.tasks.retrieval import choose
 
 if TYPE_CHECKING:
     from gptcli.store.conversations import Conversations
@@ -55,7 +60,9 @@ def run_chat(params: Params, *, model_is_given: bool) -> None:
             session.load(conversation)
             _override(session, params)
         if _is_interactive(output):
-            dialog = Dialog(session, output, _services(opener), view=_view(params), store=readable)
+            dialog = Dialog(
+                session, output, _services(opener, params, output), view=_view(params), store=readable
+            )
             dialog.attach(documents)
             _talk(dialog, params, is_continued=conversation is not None)
         else:
@@ -143,14 +150,31 @@ def _conversation(params: Params, store: Conversations | None) -> StoredConversa
     return store.load(cid)
 
 
-def _services(opener: ModelOpener) -> Services:
+def _services(opener: ModelOpener, params: Params, output: Output) -> Services:
     from gptcli.models.inventory import known_names
 
     def open_model(spec: str) -> tuple[Engine, str]:
         model = opener.find(spec)
         return opener.open(model), opener.spec
 
-    return Services(open_model=open_model, model_names=known_names, read_text=read_text)
+    def find_passages(names: Sequence[str], question: str) -> list[Passage]:
+        with opened_collection(names, b"", output, may_keep=not params["no_log"]) as collection:
+            return choose(collection, question, budget_words=READ_WORDS)
+
+    return Services(
+        open_model=open_model,
+        model_names=known_names,
+        read_text=_read_text,
+        find_passages=find_passages,
+    )
+
+
+def _read_text(name: str) -> str:
+    """Return the text of a file to attach, also of a PDF. Raises GptcliError."""
+    if not name.lower().endswith(".pdf"):
+        return read_text(name)
+    (file,) = find_files([name], on_skip=lambda _: None)
+    return read_source(file).text
 
 
 def _view(params: Params) -> ViewSettings:

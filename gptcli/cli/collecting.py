@@ -32,6 +32,7 @@ from gptcli.tasks.embedding import Embedder
 from gptcli.tasks.retrieval import Collection, Ranked, fuse
 from gptcli.tasks.splitting import size_of
 
+READ_WORDS = 1300  # that are read whole; of more, the passages that are likeliest to answer
 SMALL_BYTES = 1 << 18  # so much is read in no time; of more an index is kept
 SMALL_FILES = 256
 FUSED = 50  # passages of each ranking that are fused

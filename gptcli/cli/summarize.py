@@ -26,7 +26,7 @@ def summarize(
         option(
             "--words",
             metavar="N",
-            help="About how many words; a summary has no more, if a point is as short.",
+            help="About how many words, rather fewer.",
             panel=SUMMARY_PANEL,
         ),
     ] = 100,
@@ -46,8 +46,8 @@ def summarize(
 ) -> None:
     """Summarize documents in points, each with the file and line that say so.
 
-    A point is the model's where one or two sentences have its words, all its numbers and names; else
-    a sentence of the text stands there as it is. No check of words sees all that can be wrong.
+    A point is in the model's words where a sentence or two of the text say it; else it is
+    a sentence of the text. On a terminal, the quote is below.
 
     Examples:
 

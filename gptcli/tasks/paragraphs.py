@@ -239,11 +239,7 @@ class _Meter:
     def end(self) -> None:
         ended = time.perf_counter()
         first = self._first or ended
-        self.usage = Usage(
-            prompt_tokens=self.usage.prompt_tokens + self._now.prompt_tokens,
-            cached_tokens=self.usage.cached_tokens + self._now.cached_tokens,
-            completion_tokens=self.usage.completion_tokens + self._now.completion_tokens,
-        )
+        self.usage += self._now
         self.timings = Timings(
             prompt_s=self.timings.prompt_s + first - self._started,
             generate_s=self.timings.generate_s + ended - first,
