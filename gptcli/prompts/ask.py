@@ -67,21 +67,14 @@ class AskForm:
         """
         return self._shown(self._doubted) + self._asked(passage, question)
 
-    def continuation(self, answer: str) -> str:
-        """Return an answer as it follows the prompt, with its end."""
-        return f"{self.space}{harmless(answer)}\n"
+    def continuation(self, text: str) -> str:
+        """Return an answer, or a question, as it follows its prompt, with its end."""
+        return f"{self.space}{harmless(text)}\n"
 
-    def prompt_for_question(self, sentence: str) -> str:
-        """Return the text after which an answer follows, and then its question."""
-        return f"{self._reversed_head()}{self.passage}{self.space}{harmless(sentence)}\n{self.answer}"
-
-    def question_continuations(self, answer: str, question: str) -> tuple[str, str]:
-        """Return an answer as it follows that prompt, and the same with the question.
-
-        The difference of their log-probabilities is log P(question | sentence, answer).
-        """
-        lead = f"{self.continuation(answer)}{self.question}"
-        return lead, f"{lead}{self.space}{harmless(question)}\n"
+    def prompt_for_question(self, sentence: str, answer: str) -> str:
+        """Return the text after which the question of an answer follows."""
+        passage = f"{self.passage}{self.space}{harmless(sentence)}\n"
+        return f"{self._reversed_head()}{passage}{self.answer}{self.continuation(answer)}{self.question}"
 
     def prompt_for_text(self, quotes: Sequence[str], question: str) -> str:
         """Return the text after which an answer follows whose sentences name numbered quotes."""

@@ -48,7 +48,6 @@ class Hit:
     logprob: float = -math.inf  # of the span behind passages and question
     unknown: float = -math.inf  # of the answer that there is none, in the same place
     channel: float = -math.inf  # log P(question | sentence, span)
-    question_tokens: int = 1
 
     @property
     def text(self) -> str:
@@ -170,26 +169,19 @@ def _reading(number: int, question: str, passages: Sequence[Passage]) -> _Readin
 
 def _score_question(engine: Engine, question: str, hits: Sequence[Hit]) -> None:
     """Fill in log P(question | sentence, span)."""
-    by_sentence: dict[tuple[str, tuple[int, int]], list[Hit]] = {}
-    for hit in hits:
-        by_sentence.setdefault((hit.passage.source.name, hit.sentence), []).append(hit)
-    groups = list(enumerate(by_sentence.values()))
-    for (_, group), result in run_ordered(engine, groups, lambda item: _channel(question, *item)):
+    numbered = list(enumerate(hits))
+    for (_, hit), result in run_ordered(engine, numbered, lambda item: _channel(question, *item)):
         if isinstance(result, GptcliError):
             raise result
         if isinstance(result, Scored):
-            for n, hit in enumerate(group):
-                lead, whole = result.logprobs[2 * n : 2 * n + 2]
-                hit.channel = whole - lead
-                hit.question_tokens = result.token_counts[2 * n + 1] - result.token_counts[2 * n]
+            (hit.channel,) = result.logprobs
 
 
-def _channel(question: str, number: int, hits: Sequence[Hit]) -> Score:
-    form = form_for(hits[0].quote)
+def _channel(question: str, number: int, hit: Hit) -> Score:
+    """Ask for the question alone: the logits of what comes before it would cost much."""
+    form = form_for(hit.quote)
     return Score(
-        prefix=form.prompt_for_question(hits[0].quote),
-        continuations=tuple(
-            text for hit in hits for text in form.question_continuations(hit.text, question)
-        ),
+        prefix=form.prompt_for_question(hit.quote, hit.text),
+        continuations=(form.continuation(question),),
         id=number,
     )
