@@ -1,7 +1,7 @@
 """Measure sentiment: right labels and honest scores beside other ways, and speed beside llama-server.
 
     python -m benchmarks.labels -m base.gguf -m instruct.gguf --data tweets.jsonl --binary sst2.jsonl
-        [--peers DIR] [-n 1000]
+        [--peers DIR] [-n 1000] [--keep FILE]
 
 Data are JSON Lines files with the fields text and label: positive, negative, neutral; of those of
 --binary, records that are neutral are left out. Beside gptcli stand the same model
@@ -9,12 +9,17 @@ asked plainly, in one sentence, greedy; and the word lists of VADER and TextBlob
 
 With --peers, -n texts are labelled by gptcli and by llama-server (8 slots, 8 clients, one word each,
 cached prompts), and the rate of new tokens is set against llama-bench's. Measure on an idle machine.
+
+With --keep, what was measured of the models is written as gptcli/store/calibrations.toml has it; --form
+MODEL:LABELS:FORM (the file's name, 2 or 3) chooses a form by these figures instead of by the sample.
 """
 
 from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import contextlib
+import dataclasses
 import json
 import time
 import urllib.request
@@ -24,6 +29,7 @@ from pathlib import Path
 from benchmarks.batching import prompt_rate, server
 from gptcli.engine.api import Completion, Engine, EngineSettings, Generate, Prompt
 from gptcli.engine.local import LocalEngine
+from gptcli.engine.prompt_cache import model_fingerprint
 from gptcli.messages import Conversation, Message
 from gptcli.sampling import SamplingParams
 from gptcli.tasks.evaluation import Item, evaluate_labels
@@ -43,8 +49,12 @@ def main() -> None:
     parser.add_argument("--binary", type=Path, action="append", default=[])
     parser.add_argument("--peers", type=Path, help="folder of llama-server and llama-bench")
     parser.add_argument("-n", "--texts", type=int, default=1000, help="texts to measure speed with")
+    parser.add_argument("--keep", type=Path, help="file for the calibrations of these models")
+    parser.add_argument("--form", action="append", default=[], help="MODEL:2|3:FORM")
     parser.add_argument("--no-naive", action="store_true", help="leave out the plain question")
     options = parser.parse_args()
+    if options.keep:
+        keep_calibrations(options.keep, options.model, options.form)
     sets = {path.stem: read_items(path) for path in options.data}
     for path in options.binary:
         sets[path.stem] = [item for item in read_items(path) if item.target != "neutral"]
@@ -92,6 +102,31 @@ def print_ours(engine: Engine, name: str, items: Sequence[Item]) -> None:
 def calibrated(engine: Engine, with_neutral: bool) -> LabelTask:
     question: Question = sentiment_question(with_neutral=with_neutral, is_chat=engine.model.is_chat)
     return question.task(measure(engine, question, lambda *_: None))
+
+
+def keep_calibrations(path: Path, models: Sequence[Path], forms: Sequence[str]) -> None:
+    """Measure each model on the sample of both questions; write what `find_choice` reads."""
+    lines = ["# By weights and question: form and calibration (benchmarks.labels --keep).\n"]
+    for model in models:
+        with contextlib.closing(
+            LocalEngine(EngineSettings(model_path=str(model), model_name=model.stem))
+        ) as engine:
+            lines.append(f"[{model_fingerprint(model)}] # {model.stem}\n")
+            for with_neutral in (False, True):
+                question = sentiment_question(with_neutral=with_neutral, is_chat=engine.model.is_chat)
+                wanted = f"{model.stem}:{len(question.labels)}:"
+                chosen = [form.removeprefix(wanted) for form in forms if form.startswith(wanted)]
+                asked = tuple(form for form in question.forms if form.name in chosen) or question.forms
+                choice = measure(engine, dataclasses.replace(question, forms=asked), lambda *_: None)
+                weights, biases = (
+                    ", ".join(f"{value:.4f}" for value in values)
+                    for values in (choice.calibration.weights, choice.calibration.biases)
+                )
+                lines.append(
+                    f'{question.digest} = {{ form = "{choice.form}", weights = [{weights}], '
+                    f"biases = [{biases}] }}\n"
+                )
+    path.write_text("".join(lines), encoding="utf-8")
 
 
 def print_way(name: str, items: Sequence[Item], way: str, answers: Sequence[str]) -> None:
