@@ -27,10 +27,10 @@ VERDICT = {
 
 def sentiment_forms(labels: Sequence[str], *, is_chat: bool) -> tuple[LabelForm, ...]:
     """Return the forms that a model may be asked in; `is_chat`: it has a chat template."""
-    kind, shots = ("Text", 12) if len(labels) > 2 else ("Review", 8)
+    kind = "Text" if len(labels) > 2 else "Review"
     forms = [
-        _form("sentiment", f"{kind}: {{text}}\nSentiment:", labels, SENTIMENT, shots=shots),
-        _form("verdict", f"{kind}: {{text}}\nVerdict:", labels, VERDICT, shots=shots),
+        _form("sentiment", f"{kind}: {{text}}\nSentiment:", labels, SENTIMENT, shots=12),
+        _form("verdict", f"{kind}: {{text}}\nVerdict:", labels, VERDICT, shots=12),
     ]
     if is_chat:
         choice = ", ".join(labels[:-1]) + f" or {labels[-1]}"
