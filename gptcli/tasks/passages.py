@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 # A sentence ends at a line's end, at a full stop of scripts without spaces, or at . ! ? before a space.
-SENTENCE = re.compile(r"[^\n]*?(?:[。！？]+[”’」』）]*|[.!?…]+[\"'”’»)\]]*(?=\s)|$)\s*", re.MULTILINE)
+# A row of marks is looked at from its first one only, or thousands of them would take minutes.
+SENTENCE = re.compile(
+    r"[^\n]*?(?:[。！？]+[”’」』）]*|(?<![.!?…])[.!?…]+[\"'”’»)\]]*(?=\s)|$)\s*", re.MULTILINE
+)
 # Scripts without spaces between words: a character is a word.
 _WORD = re.compile(
     r"[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]|[^\W_]+(?:['’-][^\W_]+)*|[^\w\s]+"
@@ -58,18 +61,22 @@ def windows(text: str, most_bytes: int) -> list[Span]:
 def _units(text: str, most_bytes: int) -> Iterator[tuple[int, int, int]]:
     """Yield what stays together: sentences, words of longer ones, characters of longer words."""
     for sentence in SENTENCE.finditer(text):
-        for pattern in (_ALL, _WITH_SPACE, _CHARACTER):
-            parts = [match.span() for match in pattern.finditer(text, *sentence.span())]
-            sizes = [len(text[start:end].encode("utf-8", "replace")) for start, end in parts]
-            if all(size <= most_bytes for size in sizes):
-                break
-        for (start, end), size in zip(parts, sizes, strict=True):
-            yield start, end, size
+        yield from _pieces(text, sentence.span(), most_bytes, (_WITH_SPACE, _CHARACTER))
 
 
-_ALL, _WITH_SPACE, _CHARACTER = (
-    re.compile(pattern, re.DOTALL) for pattern in (r".+", r"\S*\s*(?<=.)", r".")
-)
+def _pieces(
+    text: str, span: tuple[int, int], most_bytes: int, patterns: tuple[re.Pattern[str], ...]
+) -> Iterator[tuple[int, int, int]]:
+    size = len(text[slice(*span)].encode("utf-8", "replace"))
+    if size <= most_bytes or not patterns:
+        yield *span, size
+        return
+    for match in patterns[0].finditer(text, *span):
+        yield from _pieces(text, match.span(), most_bytes, patterns[1:])
+
+
+_WITH_SPACE = re.compile(r"\S+\s*|\s+")
+_CHARACTER = re.compile(r".", re.DOTALL)
 
 
 def _stripped(
