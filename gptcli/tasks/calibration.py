@@ -58,21 +58,27 @@ def fit(samples: Sequence[Scores], targets: Sequence[int]) -> Calibration:
 
     That is multinomial logistic regression with one weight a form and one bias a label, which has
     temperature scaling (Guo et al. 2017) and bias in it; classes count alike however many examples
-    they have. Solved by Newton's method.
+    they have. Solved by Newton's method; a step that leads too far is halved.
     """
     forms, labels = len(samples[0]), len(samples[0][0])
     start = [1 / forms] * forms + [0.0] * labels
     share = [len(targets) / labels / max(1, targets.count(label)) for label in range(labels)]
     found = list(start)
+    loss = _penalized_loss(found, start, samples, targets, share)
     for _ in range(STEPS):
         gradient = [RIDGE * (value - first) for value, first in zip(found, start, strict=True)]
         hessian = [[RIDGE if i == j else 0.0 for j in range(len(found))] for i in range(len(found))]
         for scores, target in zip(samples, targets, strict=True):
             _add_example(gradient, hessian, found, scores, target, share[target])
         step = _solved(hessian, gradient)
-        largest = max(map(abs, step))
-        found = [value - each * min(1.0, 1.0 / largest) for value, each in zip(found, step, strict=True)]
-        if largest < 1e-6:
+        while max(map(abs, step)) >= 1e-6:
+            further = [value - each for value, each in zip(found, step, strict=True)]
+            reached = _penalized_loss(further, start, samples, targets, share)
+            if reached <= loss:
+                found, loss = further, reached
+                break
+            step = [each / 2 for each in step]
+        else:
             break
     return Calibration(tuple(found[:forms]), _centred(found[forms:]))
 
@@ -92,6 +98,18 @@ def cross_validated_loss(samples: Sequence[Scores], targets: Sequence[int], fold
         found = fit([samples[n] for n in kept], [targets[n] for n in kept])
         whole += log_loss(found, [samples[n] for n in left], [targets[n] for n in left]) * len(left)
     return whole / len(samples)
+
+
+def _penalized_loss(
+    found: Vector, start: Vector, samples: Sequence[Scores], targets: Sequence[int], share: Vector
+) -> float:
+    """Return what `fit` makes as small as it can be."""
+    forms = len(samples[0])
+    calibration = Calibration(tuple(found[:forms]), tuple(found[forms:]))
+    loss = RIDGE / 2 * sum((value - first) ** 2 for value, first in zip(found, start, strict=True))
+    for scores, target in zip(samples, targets, strict=True):
+        loss -= share[target] * log_softmax(calibration.log_odds(scores))[target]
+    return loss
 
 
 def _add_example(
