@@ -206,7 +206,7 @@ def context(dialog: Dialog, argument: str) -> None:
     rows, blocks = [], has_blocks(dialog.output)
     for name, tokens in parts.items():
         if tokens or name in ("messages", "free"):
-            bar = bar_text(tokens / limit * BAR_CELLS, blocks=blocks) if tokens else ""
+            bar = bar_text(tokens / limit * BAR_CELLS, blocks=blocks)
             rows.append((name, f"{tokens:,}", f"{tokens / limit:.0%}", bar))
     print_table(dialog.output, ("part", "tokens", "share", ""), rows)
     start = dialog.session.start

@@ -41,7 +41,9 @@ def bar_lines(bars: Sequence[Bar], width: int, *, blocks: bool) -> list[str]:
 
 
 def bar_text(cells: float, *, blocks: bool) -> str:
-    """Return a bar of so many columns, at least a part of one."""
+    """Return a bar of so many columns, of which something is to be seen unless it is 0."""
+    if cells <= 0:
+        return ""
     if not blocks:
         return "#" * max(1, round(cells))
     whole, eighths = divmod(max(1, round(cells * 8)), 8)
