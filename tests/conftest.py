@@ -24,6 +24,7 @@ from gptcli.models.registry import load_registry
 from gptcli.store.conversations import Conversations
 from tests.hub_server import LoopbackHub
 from tests.llama_matcher import Matcher
+from tests.rule_engine import RuleEngine, by_words
 from tests.tiny_gguf import make_tiny_model
 
 KINDS = ("config", "data", "cache", "state")
@@ -216,3 +217,17 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matcher]:
     matcher = Matcher(make_tiny_model(tmp_path_factory.mktemp("model") / "tiny.gguf"))
     yield matcher
     matcher.close()
+
+
+@pytest.fixture
+def rule_spec(
+    script: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Mapping[str, str]], str]:
+    """Have commands in this process use an engine that labels by words; return its model SPEC."""
+
+    def use(words: Mapping[str, str]) -> str:
+        engine = RuleEngine(by_words(words))
+        monkeypatch.setattr("gptcli.cli.opening.open_engine", lambda *_, **__: engine)
+        return script("unused")
+
+    return use

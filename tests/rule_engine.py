@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 
 from gptcli.engine.api import Event, ModelInfo, Request, Score, Scored
 from gptcli.engine.scripted import Reply, ScriptedEngine, prompt_text
@@ -35,5 +35,18 @@ def favouring(*answers: str) -> Rule:
     def rule(_prefix: str, continuation: str) -> float:
         said = continuation.strip().split("\n")[0]
         return -1.0 - answers.index(said) if said in answers else -20.0 - len(said) / 100
+
+    return rule
+
+
+def by_words(labels: Mapping[str, str]) -> Rule:
+    """Return the rule by which each of these words makes its label likelier; all others are alike.
+
+    The text is the last line but one of the prompt, and continuations are labels in any case.
+    """
+
+    def rule(prefix: str, continuation: str) -> float:
+        text, said = prefix.split("\n")[-2], continuation.strip().lower()
+        return -4.0 + sum(2.0 * text.count(word) for word, label in labels.items() if label == said)
 
     return rule

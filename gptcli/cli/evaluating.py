@@ -9,7 +9,7 @@ from gptcli.cli.eval_ask import ASK
 from gptcli.cli.eval_task import EvaluatedTask, Params, Variant
 from gptcli.cli.eval_translate import TRANSLATE
 from gptcli.cli.fitting import labelled_pairs, question_for
-from gptcli.cli.labelling import classifier_of, head_classifier
+from gptcli.cli.labelling import check_count, classifier_of, head_classifier
 from gptcli.cli.opening import opened_engine
 from gptcli.cli.options import engine_settings
 from gptcli.cli.record_files import opened_source
@@ -22,10 +22,12 @@ from gptcli.output.console import Output
 from gptcli.output.metric_tables import print_label_metrics
 from gptcli.output.progress import Progress
 from gptcli.output.tables import print_table
+from gptcli.prompts.labels import check_names
+from gptcli.prompts.sentiment import WITH_NEUTRAL
 from gptcli.store.heads import find_head
 from gptcli.tasks.evaluation import Evaluation, Item, evaluate_labels
 from gptcli.tasks.heads import AnyClassifier
-from gptcli.tasks.label_setup import Question, measure
+from gptcli.tasks.label_setup import Question, measure, sentiment_question
 from gptcli.tasks.labels import Classifier
 
 
@@ -91,7 +93,29 @@ def _items(params: Params, output: Output) -> list[Item]:
         output.warning(f"{counted(blank, 'record')} without a text or a label: left out")
     if not items:
         raise UsageError(f'"{params["data"]}" has no records to evaluate')
+    _check_labels(_labels(items), params)
     return items
+
+
+def _labels(items: Sequence[Item]) -> list[str]:
+    return sorted({item.target for item in items})
+
+
+def _check_labels(labels: Sequence[str], params: Params) -> None:
+    if params["head"] and not params["form"]:
+        return
+    if str(params["task"]) == "sentiment":
+        if others := [label for label in labels if label not in WITH_NEUTRAL]:
+            named = ", ".join(others[:5])
+            raise UsageError(
+                f"the labels of sentiment are positive, negative and neutral, not {named}",
+                hint=f"gptcli eval classify {params['data']}",
+            )
+        return
+    check_count(len(labels))
+    if len(labels) < 2:
+        raise UsageError(f'all records have the label "{labels[0]}": there is nothing to tell apart')
+    check_names(labels)
 
 
 # ------------------------------------------------------------------------------- labels of texts
@@ -100,20 +124,18 @@ def _items(params: Params, output: Output) -> list[Item]:
 def _label_variants(
     engine: Engine, items: Sequence[Item], params: Params, output: Output
 ) -> Iterator[Variant]:
-    labels = sorted({item.target for item in items})
+    labels = _labels(items)
     for name in params["head"] or ():
         head = find_head(name)
         yield _label_variant(f"head {name}", head_classifier(engine, head), items, head.labels)
     if params["head"] and not params["form"]:
         return
-    question = question_for(labels, is_chat=engine.model.is_chat)
-    if str(params["task"]) == "sentiment" and not set(labels) <= {"positive", "negative", "neutral"}:
-        raise UsageError(
-            f"the labels of sentiment are positive, negative and neutral, not {', '.join(labels[:5])}",
-            hint=f"gptcli eval classify {params['data']}",
-        )
-    if len(question.labels) < 2:
-        raise UsageError(f'all records have the label "{labels[0]}": there is nothing to tell apart')
+    is_chat = engine.model.is_chat
+    if str(params["task"]) == "sentiment":
+        question = sentiment_question(with_neutral="neutral" in labels, is_chat=is_chat)
+    else:
+        question = question_for(labels, is_chat=is_chat)
+    labels = list(question.labels)
     if not params["form"]:
         yield _label_variant("own form", classifier_of(engine, question, params, output), items, labels)
         return

@@ -20,7 +20,7 @@ from gptcli.output.console import Output
 from gptcli.output.metric_tables import print_label_metrics
 from gptcli.output.progress import Progress
 from gptcli.prompts.fields import field_text, no_field
-from gptcli.prompts.labels import parse_labels
+from gptcli.prompts.labels import Label, check_names
 from gptcli.prompts.sentiment import BINARY, WITH_NEUTRAL
 from gptcli.store.heads import head_path, keep_head
 from gptcli.tasks.fit import Fitted, LabelledTexts, check_installed, fit_head, labelled_texts
@@ -108,11 +108,15 @@ def _check_columns(fields: Collection[str], params: Params) -> None:
 
 
 def question_for(labels: Sequence[str], *, is_chat: bool) -> Question:
-    """Return what a model is asked without examples: sentiment where the labels are those."""
+    """Return what a model is asked without examples: sentiment where the labels are those.
+
+    Raises UsageError for names that cannot be asked for.
+    """
     for known in (BINARY, WITH_NEUTRAL):
         if set(labels) == set(known):
             return sentiment_question(with_neutral=known is WITH_NEUTRAL, is_chat=is_chat)
-    return label_question(parse_labels([label.replace("=", " ") for label in labels]))
+    check_names(labels)
+    return label_question([Label(name) for name in labels])
 
 
 def _compare(

@@ -108,6 +108,12 @@ def run_classify(params: Params) -> None:
     _run(params, question.labels, _asking(params, lambda _: question), task="classify")
 
 
+def check_count(labels: int) -> None:
+    """Raise UsageError for more labels than can be told apart."""
+    if labels > MOST_LABELS:
+        raise UsageError(f"{labels:,} labels are more than {MOST_LABELS:,}")
+
+
 def _run_head(params: Params) -> None:
     if params["labels"] is not None or params["multi_label"]:
         raise UsageError("a head has its own labels: --head excludes --labels and --multi-label")

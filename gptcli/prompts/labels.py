@@ -114,14 +114,18 @@ def parse_labels(texts: Sequence[str]) -> tuple[Label, ...]:
 
     Raises UsageError for an empty or a repeated name, and for no label at all.
     """
-    labels: list[Label] = []
-    for text in texts:
-        name, _, description = (part.strip() for part in text.partition("="))
-        if not name or not name.isprintable():
-            raise UsageError(f"a label needs a name: {text!r} has none")
-        if any(label.name == name for label in labels):
-            raise UsageError(f'the label "{name}" is there twice')
-        labels.append(Label(name, description))
+    parts = [text.partition("=") for text in texts]
+    labels = [Label(name.strip(), description.strip()) for name, _, description in parts]
     if not labels:
         raise UsageError("there are no labels", hint="--labels a,b,c")
+    check_names([label.name for label in labels])
     return tuple(labels)
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise UsageError for a name that is empty or no line of text, or is there twice."""
+    for n, name in enumerate(names):
+        if not name or not name.isprintable():
+            raise UsageError(f"a label needs a name, in one line: {name!r} is none")
+        if name in names[:n]:
+            raise UsageError(f'the label "{name}" is there twice')
