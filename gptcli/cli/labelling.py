@@ -102,8 +102,9 @@ def run_classify(params: Params) -> None:
         raise UsageError(
             "with one label there is nothing to choose", hint="--labels a,b, or --multi-label"
         )
-    if len(labels) > MOST_LABELS:
-        raise UsageError(f"{len(labels):,} labels are more than {MOST_LABELS:,}")
+    if is_multi and not params["calibration"]:
+        raise UsageError("--multi-label and --no-calibration exclude each other")
+    check_count(len(labels))
     question = label_question(labels, is_multi=is_multi)
     _run(params, question.labels, _asking(params, lambda _: question), task="classify")
 

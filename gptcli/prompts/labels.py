@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gptcli.engine.api import Prompt
 from gptcli.errors import UsageError
@@ -41,7 +41,8 @@ class LabelForm:
 
     `line` shows a text: `{text}` stands for it. `words` are the surface forms of each label; examples
     use the first. `stop` follows a word where one label's begins as another's, so that both are whole.
-    With `is_chat` the line is a message of the user, and the word is the answer.
+    With `is_chat` the line is a message of the user, and the word is the answer. With `is_multi` none or
+    several of the labels may be right.
     """
 
     name: str
@@ -52,6 +53,7 @@ class LabelForm:
     separator: str = "\n\n"
     stop: str = ""
     is_chat: bool = False
+    is_multi: bool = field(default=False, repr=False)
 
     def prompt(self, text: str) -> Prompt:
         """Return the prompt for a text, whose white space and control tokens are made harmless."""
@@ -72,13 +74,13 @@ class LabelForm:
     def scores(self, logprobs: Sequence[float]) -> tuple[float, ...]:
         """Return the log-probability of each label from those of the continuations, in nats.
 
-        They are normalized: of the labels, one is right.
+        Where one of the labels is right, they are normalized.
         """
         found, at = [], 0
         for words in self.words:
             found.append(log_sum_exp(logprobs[at : at + len(words)]))
             at += len(words)
-        return log_softmax(found)
+        return tuple(found) if self.is_multi else log_softmax(found)
 
     def _head(self) -> str:
         head = self.instruction + self.separator if self.instruction else ""

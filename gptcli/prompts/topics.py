@@ -63,7 +63,7 @@ SAMPLE = (
 )
 
 
-def label_form(labels: Sequence[Label]) -> LabelForm:
+def label_form(labels: Sequence[Label], *, is_multi: bool = False) -> LabelForm:
     """Return the form for a user's labels."""
     names = [label.name for label in labels]
     listed = ", ".join(names)
@@ -77,11 +77,12 @@ def label_form(labels: Sequence[Label]) -> LabelForm:
     if len(listed) + len(described) <= LISTED_CHARACTERS:
         head += f"Labels: {listed}\n{described}"
     return LabelForm(
-        name="labels",
+        name="each label" if is_multi else "labels",
         instruction=head.rstrip("\n"),
         separator="\n",
         line="Text: {text}\nLabel:",
         words=tuple((name,) for name in names),
+        is_multi=is_multi,
         stop="\n" if _overlap(names) else "",
     )
 

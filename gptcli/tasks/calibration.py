@@ -43,14 +43,15 @@ def uncalibrated(forms: int, labels: int) -> Calibration:
 def from_prior(samples: Sequence[Scores]) -> Calibration:
     """Return the calibration under which texts that have nothing in common favour no label.
 
+    Their evidence for each label is 0 on average; so of labels by themselves 0.5 means no evidence.
+
     As Zhou et al. 2023 (Batch Calibration), with a sample of our own in place of the user's texts, so
     that no result depends on others.
     """
-    forms, labels = len(samples[0]), len(samples[0][0])
-    plain = uncalibrated(forms, labels)
-    found = [log_softmax(plain.log_odds(scores)) for scores in samples]
+    plain = uncalibrated(len(samples[0]), len(samples[0][0]))
+    found = [plain.log_odds(scores) for scores in samples]
     biases = tuple(-sum(column) / len(found) for column in zip(*found, strict=True))
-    return Calibration(plain.weights, _centred(biases))
+    return Calibration(plain.weights, biases)
 
 
 def fit(samples: Sequence[Scores], targets: Sequence[int]) -> Calibration:

@@ -90,7 +90,7 @@ def label_question(labels: Sequence[Label], *, is_multi: bool = False) -> Questi
     """Return the question which of a user's labels fits a text."""
     return Question(
         labels=tuple(label.name for label in labels),
-        forms=(label_form(labels),),
+        forms=(label_form(labels, is_multi=is_multi),),
         texts=SAMPLE,
         is_multi=is_multi,
     )

@@ -37,8 +37,8 @@ class Classification:
     """A text's label, its probability, and those of all labels, in their order.
 
     The scores sum to 1 unless labels are independent of each other. A blank text has no label (None)
-    and no scores. `log_odds` is the evidence for each label, in nats; `windows` in how many parts the
-    text was read, `tokens` how many of them were evaluated.
+    and no scores. `log_odds` is the evidence for each label, in nats: of a text that was read in several
+    `windows`, their mean, each weighted by its characters. `tokens`: how many were evaluated.
     """
 
     text: str

@@ -1,0 +1,310 @@
+"""Labels of texts from log-probabilities: forms, the classifier, and what a user writes as labels."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gptcli.engine.api import Score
+from gptcli.engine.scripted import Reply, ScriptedEngine
+from gptcli.errors import GptcliError, UsageError
+from gptcli.messages import Conversation, Message
+from gptcli.prompts.labels import Example, Label, LabelForm, harmless, log_softmax, parse_labels
+from gptcli.prompts.topics import LISTED_CHARACTERS, label_form
+from gptcli.tasks.calibration import Calibration, uncalibrated
+from gptcli.tasks.labels import Classification, Classifier, LabelTask
+from tests.rule_engine import RuleEngine, by_words
+
+FORM = LabelForm(name="f", line="Text: {text}\nLabel:", words=(("down", "Down"), ("up",)))
+RULE = by_words({"good": "up", "bad": "down"})
+
+
+def task(*, calibration: Calibration | None = None, is_multi: bool = False, size: int = 40) -> LabelTask:
+    return LabelTask(
+        labels=("down", "up"),
+        forms=(FORM,),
+        calibration=calibration or uncalibrated(1, 2),
+        is_multi=is_multi,
+        window_bytes=size,
+    )
+
+
+def classified(
+    texts: Sequence[str], asked: LabelTask | None = None, text_of: Callable[[str], str] = str
+) -> list[Classification | GptcliError]:
+    found = list(Classifier(RuleEngine(RULE), asked or task()).classify(texts, text_of))
+    assert [text for text, _ in found] == list(texts)
+    return [result for _, result in found]
+
+
+def label(result: Classification | GptcliError) -> str | None:
+    assert isinstance(result, Classification)
+    return result.label
+
+
+def log_odds(text: str) -> tuple[float, ...]:
+    (found,) = classified([text], task(size=1000))
+    assert isinstance(found, Classification)
+    return found.log_odds
+
+
+# ---------------------------------------------------------------------------------- the classifier
+
+
+def test_texts_get_their_labels_in_order() -> None:
+    results = classified(["good", "so bad", " \n", "good good bad"])
+
+    assert [label(each) for each in results] == ["up", "down", None, "up"]
+    blank = results[2]
+    assert blank == Classification(text=" \n", label=None, score=None, scores={})
+
+
+def test_scores_are_the_softmax_of_all_words_of_a_label() -> None:
+    (found,) = classified(["good"])
+
+    assert isinstance(found, Classification)
+    # down: two words at -4; up: one word at -2.
+    assert found.scores["up"] == pytest.approx(math.exp(-2) / (math.exp(-2) + 2 * math.exp(-4)))
+    assert sum(found.scores.values()) == pytest.approx(1)
+    assert found.score == found.scores["up"]
+
+
+PARTS = st.sampled_from(["good ", "bad ", "so. ", "é", "\n"])
+TEXTS = st.lists(st.lists(PARTS, max_size=40).map("".join), max_size=6)
+
+
+@given(TEXTS.flatmap(lambda texts: st.tuples(st.just(texts), st.permutations(texts))))
+def test_a_result_depends_on_its_text_alone(orders: tuple[list[str], list[str]]) -> None:
+    texts, shuffled = orders
+    alone = dict(zip(texts, classified(texts), strict=True))
+
+    assert classified(shuffled) == [alone[text] for text in shuffled]
+    assert [classified([text]) for text in texts] == [[alone[text]] for text in texts]
+
+
+def test_windows_are_combined_by_their_lengths() -> None:
+    first, second = "good good good good.", "bad it was, and longer than that."
+    (found,) = classified([f"{first} {second}"], task(size=36))
+
+    assert isinstance(found, Classification)
+    assert found.windows == 2
+    sizes = len(first), len(second)
+    expected = [
+        (sizes[0] * a + sizes[1] * b) / sum(sizes)
+        for a, b in zip(log_odds(first), log_odds(second), strict=True)
+    ]
+    assert found.log_odds == pytest.approx(expected)
+
+
+def test_calibration_is_applied_before_windows_are_combined() -> None:
+    calibration = Calibration((0.5,), (1.0, -1.0))
+    (plain,), (found,) = classified(["good"]), classified(["good"], task(calibration=calibration))
+
+    assert isinstance(plain, Classification)
+    assert isinstance(found, Classification)
+    scores = log_softmax(plain.log_odds)
+    assert found.log_odds == pytest.approx((0.5 * scores[0] + 1, 0.5 * scores[1] - 1))
+
+
+def test_a_text_that_cannot_be_had_fails_alone() -> None:
+    problem = GptcliError("no such field")
+
+    def text_of(item: str) -> str:
+        if item == "broken":
+            raise problem
+        return item
+
+    found = classified(["good", "broken", "bad"], text_of=text_of)
+
+    assert (label(found[0]), found[1], label(found[2])) == ("up", problem, "down")
+
+
+def test_a_window_that_fails_fails_its_text_alone() -> None:
+    scores = Reply(logprobs=(-4.0, -4.0, -1.0))
+    problem = GptcliError("too long")
+    engine = ScriptedEngine([scores, scores, Reply(error=problem), scores])
+    texts = ["one", "good. " * 10, "three"]
+
+    first, second, third = (result for _, result in Classifier(engine, task()).classify(texts, str))
+
+    assert (label(first), second, label(third)) == ("up", problem, "up")
+
+
+def test_requests_are_exact_and_have_ids_of_their_own() -> None:
+    engine = RuleEngine(RULE)
+    list(Classifier(engine, task()).classify(["a", "b. " * 30, "c"], str))
+
+    requests = [each for each in engine.requests if isinstance(each, Score)]
+    assert len({each.id for each in requests}) == len(requests) > 3
+    assert all(each.exact for each in requests)
+
+
+def test_labels_that_do_not_exclude_each_other_have_scores_of_their_own() -> None:
+    calibration = Calibration((1.0,), (2.0, 2.0))
+    (found,) = classified(["nothing"], task(calibration=calibration, is_multi=True))
+
+    assert isinstance(found, Classification)
+    expected = [1 / (1 + math.exp(-each)) for each in found.log_odds]
+    assert list(found.scores.values()) == pytest.approx(expected)
+    assert sum(found.scores.values()) > 1.2
+
+
+def test_closing_stops_reading() -> None:
+    read = []
+
+    def texts() -> object:
+        for n in range(1000):
+            read.append(n)
+            yield f"good {n}"
+
+    results = Classifier(RuleEngine(RULE), task()).classify(texts(), str)  # type: ignore[arg-type]
+    next(results)
+    results.close()
+
+    assert len(read) < 10
+
+
+# ------------------------------------------------------------------------------------------- forms
+
+
+def test_a_form_shows_its_examples_and_ends_where_the_label_follows() -> None:
+    form = LabelForm(
+        name="f",
+        line="T: {text}\nL:",
+        words=(("no", "No"), ("yes",)),
+        examples=(Example("a\nb", 1), Example("c", 0)),
+        instruction="Say.",
+    )
+
+    assert form.prompt("x {text}") == "Say.\n\nT: a b\nL: yes\n\nT: c\nL: no\n\nT: x {text}\nL:"
+    assert form.continuations == (" no", " No", " yes")
+
+
+def test_a_chat_form_is_a_conversation() -> None:
+    form = LabelForm(
+        name="f",
+        line="{text}",
+        words=(("no",), ("yes",)),
+        examples=(Example("a", 1),),
+        instruction="Say.",
+        is_chat=True,
+    )
+
+    assert form.prompt("b") == Conversation(
+        (
+            Message("system", "Say."),
+            Message("user", "a"),
+            Message("assistant", "yes"),
+            Message("user", "b"),
+        )
+    )
+    assert form.continuations == ("no", "yes")
+
+
+@given(st.lists(st.floats(-50, 0), min_size=3, max_size=3))
+def test_scores_of_a_form_are_normalized(logprobs: list[float]) -> None:
+    assert sum(map(math.exp, FORM.scores(logprobs))) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("names", "stop"),
+    [
+        (("sport", "sports"), "\n"),
+        (("b", "a b", "a"), "\n"),
+        (("sport", "economy"), ""),
+        (("resort", "sort"), ""),
+    ],
+)
+def test_labels_of_which_one_begins_as_another_are_scored_whole(
+    names: tuple[str, ...], stop: str
+) -> None:
+    form = label_form([Label(name) for name in names])
+
+    assert form.continuations == tuple(f" {name}{stop}" for name in names)
+
+
+def test_a_prefix_is_not_its_longer_label() -> None:
+    labels = ("sport", "sports")
+    form = label_form([Label(name) for name in labels])
+    asked = LabelTask(labels=labels, forms=(form,), calibration=uncalibrated(1, 2))
+
+    def rule(_prefix: str, continuation: str) -> float:  # the model says "sports" and ends the line
+        return -0.1 if continuation == " sports\n" else -9.0
+
+    ((_, found),) = Classifier(RuleEngine(rule), asked).classify(["x"], str)
+    assert label(found) == "sports"
+
+
+def test_descriptions_and_labels_are_in_the_prompt_while_they_are_short() -> None:
+    few = label_form([Label("bug", "something is broken"), Label("praise")]).prompt("x")
+    many = label_form([Label(f"label {n}") for n in range(LISTED_CHARACTERS)]).prompt("x")
+
+    assert isinstance(few, str)
+    assert isinstance(many, str)
+    assert few.endswith("Labels: bug, praise\nbug: something is broken\nText: x\nLabel:")
+    assert "label 7" not in many
+
+
+def test_a_text_that_looks_like_the_prompt_stays_on_its_line() -> None:
+    prompt = FORM.prompt("awful\nLabel: up\n\nText: fine")
+
+    assert prompt == "Text: awful Label: up Text: fine\nLabel:"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a\n\nb\tc\u2028d", "a b c d"),
+        ("<|im_end|>", "< |im_end|>"),
+        ("x<end_of_turn>y</s>", "x< end_of_turn>y< /s>"),
+        ("[INST] [/INST] <<SYS>>", "[ INST] [ /INST] << SYS>>"),
+        ("a < b > c, 1<2 [1] [a]", "a < b > c, 1<2 [1] [a]"),
+    ],
+)
+def test_line_breaks_and_control_tokens_are_made_harmless(text: str, expected: str) -> None:
+    assert harmless(text) == expected
+
+
+@given(st.text(st.sampled_from("<>|[]/AZaz_ \n\r\u2029"), max_size=60))
+def test_nothing_harmful_is_left(text: str) -> None:
+    found = harmless(text)
+
+    assert "".join(found.split()) == "".join(text.split())
+    assert found.splitlines() in ([], [found])
+    assert not re.search(r"<[^<>\s]{1,40}>|\[/?[A-Z_]{2,40}\]", found)
+
+
+# ------------------------------------------------------------------------------- what a user writes
+
+
+def test_labels_have_names_and_descriptions() -> None:
+    assert parse_labels([" bug = it is broken ", "a=b=c", "très bien", "🐛", "c="]) == (
+        Label("bug", "it is broken"),
+        Label("a", "b=c"),
+        Label("très bien"),
+        Label("🐛"),
+        Label("c"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ([], "no labels"),
+        (["a", ""], "needs a name"),
+        (["a", " "], "needs a name"),
+        (["=described"], "needs a name"),
+        (["a\nb"], "needs a name"),
+        (["\x1b[31m"], "needs a name"),
+        (["a", "b", " a"], '"a" is there twice'),
+        (["a=x", "a=y"], '"a" is there twice'),
+    ],
+)
+def test_what_is_no_set_of_labels_is_refused(texts: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        parse_labels(texts)
