@@ -280,6 +280,18 @@ def test_a_heat_map_has_each_word_on_its_weight(script: Script, tmp_path: Path) 
     assert shown.splitlines()[1:] == ["  so good", "  speaks  against   a little   for it"]
 
 
+@pytest.mark.parametrize("columns", [40, 60])
+def test_a_heat_map_is_folded_between_words(script: Script, tmp_path: Path, columns: int) -> None:
+    options = ("--no-calibration", "--explain", "-m", script(YES, NO, EVEN))
+
+    _, shown = on_terminal(tmp_path, columns, "so good \x1b[2J " + "wonderful " * 30, *options)
+
+    lines = [line for line in shown.splitlines() if "█" not in line]
+    heat = " ".join(lines[: next(n for n, line in enumerate(lines) if "speaks" in line)])
+    assert all(line.startswith("  ") for line in lines if line)
+    assert heat.split()[-30:] == ["wonderful"] * 30
+
+
 # -------------------------------------------------------------------------------- streams, stopping
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gptcli.errors import GptcliError
 from gptcli.output.amounts import counted
 from gptcli.output.bars import bar_text, has_blocks
-from gptcli.output.console import DIM, RED, RESET, Output, visible
+from gptcli.output.console import RED, RESET, Output, visible
 from gptcli.output.records import Fields, PlainLines, Written, cell, one_line
 from gptcli.output.widths import columns_of, fitted
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 BAR = 10  # columns
 LEAST_TEXT = 12  # columns: a narrower terminal has the text on a line of its own
@@ -24,8 +28,8 @@ GOOD, BAD, PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[33m"
 PALETTE = ("\x1b[36m", "\x1b[35m", "\x1b[33m", "\x1b[34m", "\x1b[32m", "\x1b[31m")
 BY_NAME = {"positive": GOOD, "negative": BAD, "neutral": PLAIN}
 # Behind black words, by how much they speak for the label (in nats) or against it.
-FOR = ((2.0, "\x1b[30;48;5;40m"), (0.7, "\x1b[30;48;5;114m"), (0.2, "\x1b[30;48;5;194m"))
-AGAINST = ((2.0, "\x1b[30;48;5;203m"), (0.7, "\x1b[30;48;5;217m"), (0.2, "\x1b[30;48;5;224m"))
+FOR = ((2.0, "black on color(40)"), (0.7, "black on color(114)"), (0.2, "black on color(194)"))
+AGAINST = ((2.0, "black on color(203)"), (0.7, "black on color(217)"), (0.2, "black on color(224)"))
 
 
 class PlainLabels(PlainLines):
@@ -138,21 +142,13 @@ class LabelTable:
                 f"  {word['weight']:+6.2f}  {visible(one_line(text[word['start'] : word['end']]))}\n"
                 for word in heaviest
             )
-        shown, at = "", 0
-        for word in words:
-            shown += visible(text[at : word["start"]])
-            shown += _heated(visible(text[word["start"] : word["end"]]), word["weight"])
-            at = word["end"]
-        shown += visible(text[at:])
-        return "".join(f"  {line}\n" for line in shown.splitlines()) + self._legend()
+        from rich.padding import Padding
 
-    def _legend(self) -> str:
-        spans = [
-            f"{AGAINST[0][1]} against {RESET}",
-            f"{FOR[2][1]} a little {RESET}",
-            f"{FOR[0][1]} for it {RESET}",
-        ]
-        return f"  {DIM}speaks{RESET} {' '.join(spans)}\n"
+        buffer = io.StringIO()
+        console = self.output.rich_console(buffer, color=True)
+        console.print(Padding(_heated(text, words), (0, 0, 0, 2), expand=False))
+        console.print(Padding(_legend(), (0, 0, 0, 2), expand=False))
+        return "".join(f"{line.rstrip()}\n" for line in buffer.getvalue().splitlines())
 
     def _color(self, label: str) -> str:
         if label in BY_NAME:
@@ -167,8 +163,24 @@ class LabelTable:
         return self.output.width if self.output.stdout_is_tty else WIDTH
 
 
-def _heated(text: str, weight: float) -> str:
-    for least, color in FOR if weight > 0 else AGAINST:
-        if abs(weight) >= least:
-            return f"{color}{text}{RESET}"
-    return text
+def _heated(text: str, words: Sequence[Mapping[str, Any]]) -> Text:
+    from rich.text import Text
+
+    shown, at = Text(), 0
+    for word in words:
+        shown.append(visible(text[at : word["start"]]))
+        shown.append(visible(text[word["start"] : word["end"]]), _heat(word["weight"]))
+        at = word["end"]
+    return shown.append(visible(text[at:]))
+
+
+def _heat(weight: float) -> str | None:
+    styles = FOR if weight > 0 else AGAINST
+    return next((style for least, style in styles if abs(weight) >= least), None)
+
+
+def _legend() -> Text:
+    from rich.text import Text
+
+    spans = (" against ", AGAINST[0][1]), (" a little ", FOR[2][1]), (" for it ", FOR[0][1])
+    return Text(" ").join((Text("speaks", "dim"), *(Text(name, style) for name, style in spans)))
