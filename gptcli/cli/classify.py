@@ -28,7 +28,7 @@ def classify(
         bool,
         option(
             "--multi-label",
-            help="Each label by itself: several may fit, or none.",
+            help="Each label by itself: several may fit, or none; 0.5 is no evidence.",
             panel=lab.LABELS_PANEL,
         ),
     ] = False,
@@ -74,6 +74,8 @@ def classify(
     """Choose the label that fits each text best.
 
     The label is not written by the model but measured: how likely each label is after the text.
+
+    Of a long text every part is read; what they say is averaged by length.
 
     Examples:
 

@@ -53,6 +53,8 @@ def sentiment(
     The label is not written by the model but measured: how much likelier one word is than the other
     after each text. Scores are probabilities, calibrated for the model.
 
+    Of a long text every part is read; what they say is averaged by length.
+
     Examples:
 
       gptcli sentiment 'The plot is thin, but what a cast!'
