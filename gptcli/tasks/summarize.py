@@ -29,6 +29,7 @@ from gptcli.tasks.splitting import MOST_WORDS, size_of, split
 from gptcli.tasks.support import has_negation
 
 POINT_WORDS = 18  # of a point, about: so many passages are wanted that the points fill the length
+LEAST_POINTS = 4  # to choose from
 LEAST_WORDS = 40  # of a passage
 MOST_PASSAGES = 240  # that the model reads; of more, the most central ones
 MOST_TOKENS = 72  # of a point
@@ -74,7 +75,8 @@ def summarize(
 def _passages(sources: Sequence[Source], words: int) -> Iterator[Passage]:
     """Yield the passages of all sources: short ones of short texts, to have points enough."""
     size = sum(size_of(source.text) for source in sources)
-    most_words = max(LEAST_WORDS, min(MOST_WORDS, size * POINT_WORDS // words))
+    wanted = max(LEAST_POINTS, words // POINT_WORDS)
+    most_words = max(LEAST_WORDS, min(MOST_WORDS, size // wanted))
     for source in sources:
         yield from split(source, most_words=most_words, overlap_words=0)
 
@@ -154,7 +156,7 @@ def _checked(written: Completion, part: _Part) -> Point | None:
     said = sentences_of(_BULLET.sub("", written.text))
     text = " ".join(said[0].text.split()) if said else ""
     is_cut = written.finish_reason == "length" and len(said) == 1
-    if is_cut or count_words(text) > LONG_SENTENCE or count_words(text) < LEAST_SAID:
+    if is_cut or not LEAST_SAID <= count_words(text) <= LONG_SENTENCE or _is_call(text):
         return None
     for count in range(1, MOST_QUOTED + 1):
         for at in range(len(part.sentences) - count + 1):
@@ -162,6 +164,11 @@ def _checked(written: Completion, part: _Part) -> Point | None:
             if says(quote.text, text):
                 return Point(text, quote)
     return None
+
+
+def _is_call(text: str) -> bool:
+    """Tell whether a sentence asks or calls, which is no statement of its text."""
+    return text.rstrip("\"'”’»」』)*_ ")[-1:] in ("!", "?", "！", "？")
 
 
 def says(quote: str, text: str) -> bool:
@@ -203,7 +210,8 @@ def _most_central(part: _Part, weights: dict[str, float]) -> Point:
     """Return the sentence of a passage that says most of what the whole text is about."""
     units = [Unit(terms_of(each.text), count_words(each.text)) for each in part.sentences]
     short = [n for n, unit in enumerate(units) if unit.size <= LONG_SENTENCE]
-    best = max(short or range(len(units)), key=lambda n: weight_of(units[n], weights))
+    telling = [n for n in short if not _is_call(part.sentences[n].text)]
+    best = max(telling or short or range(len(units)), key=lambda n: weight_of(units[n], weights))
     text = _BULLET.sub("", " ".join(part.sentences[best].text.split()))
     cut = cut_at_clause(text, LONG_SENTENCE // 2, LONG_SENTENCE)
     return Point(text if cut == text else cut + CUT, part.quote(best, best + 1))
