@@ -39,7 +39,7 @@ Params = dict[str, Any]
 
 def run_chat(params: Params, *, model_is_given: bool) -> None:
     """Run the command. What can be refused without a model is refused before one is loaded."""
-    params["parallel"] = "1"  # one answer at a time
+    params["parallel"] = "auto"  # one answer at a time, but /ask scores many texts
     output = make_output(params)
     engine_settings(params, path="", name="")
     settings = _settings(params)
