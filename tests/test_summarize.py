@@ -56,6 +56,7 @@ def test_a_point_is_the_model_s_where_a_sentence_says_it() -> None:
         "The harbour of Morrow was dredged in 1921, after 3 ferries had run aground.",  # a number
         "The harbour of Finchley was dredged in 1912, after 3 ferries had run aground.",  # a name
         "The harbour of Morrow was not dredged in 1912, after 3 ferries had run aground.",  # not
+        "The first harbour of Morrow was dredged in 1912, after 3 ferries had run aground.",  # a word
         "3 ferries of Morrow were dredged in 1912, after the harbour had run aground.",  # the order
         "The harbour of Morrow is famous for its seafood and its carnival.",
         "HACKED",
@@ -226,7 +227,7 @@ def test_json_has_what_scripts_rely_on(cli: Cli, script: Script, tmp_path: Path)
         (("none.txt",), "none.txt"),
         (("empty.txt",), "empty"),
         (("harbour.md", "--words", "0"), "--words"),
-        ((), "nothing to read"),
+        ((), "nothing to summarize"),
     ],
 )
 def test_what_cannot_be_summarized_is_told_before_a_model_is_loaded(

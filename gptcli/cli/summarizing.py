@@ -27,7 +27,10 @@ def run_summarize(params: Params) -> None:
     if params["words"] < 1:
         raise UsageError(f"--words must be 1 or more, not {params['words']}")
     names = params["file"] or []
-    sources = gathered(names, read_piped(names), output)
+    data = read_piped(names)
+    if not names and not data.strip():
+        raise UsageError("there is nothing to summarize", hint="gptcli summarize FILE, or a pipe")
+    sources = gathered(names, data, output)
     with opened_engine(params, output, task="summarize") as engine:
         for note in engine.model.notes:
             output.note(note)

@@ -35,7 +35,6 @@ MOST_PASSAGES = 240  # that the model reads; of more, the most central ones
 MOST_TOKENS = 72  # of a point
 LEAST_SAID = 5  # words of a point; of a heading up to one more
 LONG_SENTENCE = 40  # words; no point is longer, and a sentence that must stand as it is is cut
-IN_ORDER = 0.9  # share of a point's words that its quote has in the same order
 CUT = " …"  # such a point is given only where no other is
 MOST_QUOTED = 2  # sentences that a point may be drawn from
 
@@ -172,14 +171,14 @@ def _is_call(text: str) -> bool:
 
 
 def says(quote: str, text: str) -> bool:
-    """Tell whether a quote says a text, which may leave words out: IN_ORDER of them are in it in order.
+    """Tell whether a quote says a text, which may leave words out: its own are in it in the same order.
 
     Its numbers and names must all be, and a "not" in both or in neither.
     """
     words = _words(text)
     return (
         bool(words)
-        and _common(words, _words(quote)) >= IN_ORDER * len(words)
+        and _is_subsequence(words, _words(quote))
         and all(has_form(quote, name.lower()) for name in _names(text))
         and has_negation(quote) == has_negation(text)
     )
@@ -191,15 +190,10 @@ def _words(text: str) -> list[str]:
     return [word for word in found if word not in QUESTION_WORDS] or found
 
 
-def _common(one: Sequence[str], other: Sequence[str]) -> int:
-    """Return the length of the longest common subsequence of words, in whatever form."""
-    row = [0] * (len(other) + 1)
-    for word in one:
-        before = 0
-        for n, each in enumerate(other, 1):
-            longest = before + 1 if is_form_of(word, each) else max(row[n], row[n - 1])
-            before, row[n] = row[n], longest
-    return row[-1]
+def _is_subsequence(words: Sequence[str], of: Sequence[str]) -> bool:
+    """Tell whether words are, in whatever form, among others in the same order."""
+    left = iter(of)
+    return all(any(is_form_of(word, each) for each in left) for word in words)
 
 
 def _names(text: str) -> list[str]:
