@@ -166,8 +166,8 @@ def _checked(written: Completion, part: _Part) -> Point | None:
 
 
 def _is_call(text: str) -> bool:
-    """Tell whether a sentence asks or calls, which is no statement of its text."""
-    return text.rstrip("\"'”’»」』)*_ ")[-1:] in ("!", "?", "！", "？")
+    """Tell whether a sentence asks, calls or announces what follows: that states nothing."""
+    return text.rstrip("\"'”’»」』)*_ ")[-1:] in ("!", "?", ":", "！", "？", "：")
 
 
 def says(quote: str, text: str) -> bool:
