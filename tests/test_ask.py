@@ -94,6 +94,20 @@ def test_sources_that_contradict_each_other_are_both_cited() -> None:
     assert [each.source.name for each in answer.citations] == ["a.txt", "b.txt"]
 
 
+def test_a_source_is_not_crowded_out_by_spans_that_overlap() -> None:
+    passages = [
+        whole("Members pay today exactly 10 euros a year.", "a.txt"),
+        whole("Visitors: 12.", "b.txt"),
+    ]
+
+    def rule(_: str, text: str) -> float:
+        return -1.0 if "10" in text else -1.5 if "12" in text else -9.0
+
+    answer = ask(RuleEngine(rule), "What price?", passages)
+
+    assert [each.source.name for each in answer.citations] == ["a.txt", "b.txt"]
+
+
 def test_a_source_that_does_not_answer_is_not_cited() -> None:
     passages = [whole("The fee is 10 euros.", "a.txt"), whole("Dogs bark.", "b.txt")]
 

@@ -27,6 +27,7 @@ BYTES_A_TOKEN = 3  # at least, of most texts
 MOST_STARTS = 500  # of spans in a reading: those nearest to the question's words
 BEAM = 14  # branches of spans that are gone on with
 RESCORED = 5  # spans that are scored the other way round: eight choose no better, and cost more
+RIVALS = 2  # sources that have none of these, and whose best span is scored so too
 SAME_TEXT = 2  # spans with the same words that are scored so
 # Weights, beside log P(span): of its nearness to the question's words, of the share of its words that
 # the question has, of log P(question | sentence, span). Chosen on samples of XQuAD and SQuAD 2.0.
@@ -77,9 +78,19 @@ def find_spans(engine: Engine, question: str, passages: Sequence[Passage]) -> li
         if isinstance(result, Scored):
             hits += reading.scored(result)
     hits.sort(key=lambda hit: -hit.first_score)
-    likeliest = _of_distinct_texts(hits)[:RESCORED]
+    likeliest = _likeliest(_of_distinct_texts(hits))
     _score_question(engine, question, likeliest)
     return sorted(likeliest, key=lambda hit: -hit.score)
+
+
+def _likeliest(hits: Sequence[Hit]) -> list[Hit]:
+    """Return the first hits, and the first of other sources: overlapping spans may be most of them."""
+    found = list(hits[:RESCORED])
+    others: dict[str, Hit] = {}
+    for hit in hits[RESCORED:]:
+        if all(hit.passage.source.name != each.passage.source.name for each in found):
+            others.setdefault(hit.passage.source.name, hit)
+    return found + list(others.values())[:RIVALS]
 
 
 def _of_distinct_texts(hits: Sequence[Hit]) -> list[Hit]:
