@@ -32,9 +32,6 @@ SAME_TEXT = 2  # spans with the same words that are scored so
 # Weights, beside log P(span): of its nearness to the question's words, of the share of its words that
 # the question has, of log P(question | sentence, span). Chosen on samples of XQuAD and SQuAD 2.0.
 NEARNESS, ECHO, CHANNEL = 1.0, -2.0, 0.7
-# Of a span whose words are all the question's: log of how rare such answers are, 7 of 340 in XQuAD
-# (English and Chinese), SQuAD 2.0 and CMRC 2018. Small models say them often, of Chinese above all.
-REPETITION = -4.0
 
 
 @dataclass(slots=True)
@@ -162,7 +159,10 @@ def _reading(number: int, question: str, passages: Sequence[Passage]) -> _Readin
         at += len(passage.text) + len(gap)
     sentences = sentences_of(text)
     nearness = Nearness(question, sentences)
-    found = [(span, _prior(span, nearness)) for span in candidates(sentences)]
+    found = [
+        (span, NEARNESS * nearness.of(span) + ECHO * nearness.echo(span))
+        for span in candidates(sentences)
+    ]
     starts: dict[int, float] = {}
     for span, prior in found:
         starts[span.start] = max(starts.get(span.start, -math.inf), prior)
@@ -176,12 +176,6 @@ def _reading(number: int, question: str, passages: Sequence[Passage]) -> _Readin
         return Hit(passages[n], span.start + shift, span.end + shift, sentence, prior)
 
     return _Reading(number, question, text, [hit(*each) for each in found if each[0].start in kept])
-
-
-def _prior(span: Candidate, nearness: Nearness) -> float:
-    """Return what speaks for a span before a model is asked, in nats."""
-    echo = nearness.echo(span)
-    return NEARNESS * nearness.of(span) + ECHO * echo + (REPETITION if echo == 1 else 0.0)
 
 
 def _score_question(engine: Engine, question: str, hits: Sequence[Hit]) -> None:
