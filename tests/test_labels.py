@@ -56,6 +56,15 @@ def log_odds(text: str) -> tuple[float, ...]:
 # ---------------------------------------------------------------------------------- the classifier
 
 
+@pytest.mark.parametrize("is_exact", [True, False])
+def test_what_is_asked_is_exact_unless_speed_matters_more(is_exact: bool) -> None:
+    engine = RuleEngine(RULE)
+
+    list(Classifier(engine, task(), is_exact=is_exact).classify(["good", "bad"], str))
+
+    assert [request.exact for request in engine.requests if isinstance(request, Score)] == [is_exact] * 2
+
+
 def test_texts_get_their_labels_in_order() -> None:
     results = classified(["good", "so bad", " \n", "good good bad"])
 

@@ -51,11 +51,16 @@ class Classification:
 
 
 class Classifier:
-    """Labels texts on an engine. A result depends on its text alone, not on what stands beside it."""
+    """Labels texts on an engine.
 
-    def __init__(self, engine: Engine, task: LabelTask) -> None:
+    A result depends on its text alone, not on what stands beside it; unless `is_exact` is False, which
+    is several times faster on a CPU.
+    """
+
+    def __init__(self, engine: Engine, task: LabelTask, *, is_exact: bool = True) -> None:
         self._engine = engine
         self.task = task
+        self._is_exact = is_exact
 
     def classify(
         self, items: Iterable[T], text_of: Callable[[T], str]
@@ -65,7 +70,7 @@ class Classifier:
         `text_of` gives an item's text; a GptcliError that it raises is the item's result. Items are
         read as the engine has room for them. Raises as `run_ordered`. Closing the generator cancels.
         """
-        results = run_ordered(self._engine, self._units(items, text_of), _request)
+        results = run_ordered(self._engine, self._units(items, text_of), self._request)
         with contextlib.closing(results):
             scored: list[_Unit[T]] = []
             problem: GptcliError | None = None
@@ -78,6 +83,18 @@ class Classifier:
                 if unit.is_last:
                     yield unit.item, problem or self._combined(scored)
                     scored, problem = [], None
+
+    def _request(self, unit: _Unit[T]) -> Request | Result:
+        if unit.problem is not None:
+            return unit.problem
+        if unit.form is None:
+            return _NOTHING
+        return Score(
+            prefix=unit.form.prompt(unit.part),
+            continuations=unit.form.continuations,
+            exact=self._is_exact,
+            id=unit.number,
+        )
 
     def _units(self, items: Iterable[T], text_of: Callable[[T], str]) -> Iterator[_Unit[T]]:
         numbers = count()
@@ -139,19 +156,6 @@ class _Unit(Generic[T]):
 
 
 _NOTHING = Scored(id=0, logprobs=(), token_counts=())
-
-
-def _request(unit: _Unit[T]) -> Request | Result:
-    if unit.problem is not None:
-        return unit.problem
-    if unit.form is None:
-        return _NOTHING
-    return Score(
-        prefix=unit.form.prompt(unit.part),
-        continuations=unit.form.continuations,
-        exact=True,
-        id=unit.number,
-    )
 
 
 def classification(
