@@ -165,8 +165,8 @@ def test_bars_fit_and_are_in_proportion() -> None:
 
     plain, blocks = bar_lines(bars, 24, blocks=False), bar_lines(bars, 24, blocks=True)
 
-    assert plain == [" 1 #### 10.0", "16 ################ 40.0", " 2 # 0.0"]
-    assert blocks == [" 1 ████ 10.0", "16 ████████████████ 40.0", " 2 ▏ 0.0"]
+    assert plain == [" 1 #### 10.0", "16 ################ 40.0", " 2  0.0"]
+    assert blocks == [" 1 ████ 10.0", "16 ████████████████ 40.0", " 2  0.0"]
     assert bar_lines([Bar("1", 10.5, ""), Bar("2", 16, "")], 19, blocks=True)[0] == "1 ██████████▌ "
     assert bar_lines([], 24, blocks=True) == []
 
