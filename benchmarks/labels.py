@@ -7,8 +7,9 @@ Data are JSON Lines files with the fields text and label: positive, negative, ne
 --binary, records that are neutral are left out. Beside gptcli stand the same model
 asked plainly, in one sentence, greedy; and the word lists of VADER and TextBlob, if they are installed.
 
-With --peers, -n texts are labelled by gptcli and by llama-server (8 slots, 8 clients, one word each,
-cached prompts), and the rate of new tokens is set against llama-bench's. Measure on an idle machine.
+With --peers, -n texts are labelled by gptcli, and a quarter of them by llama-server (8 slots, 8 clients,
+cached prompts, a word each) with the same examples and asked plainly; and the rate of new tokens is set
+against llama-bench's. Measure on an idle machine.
 
 With --keep, what was measured of the models is written as gptcli/store/calibrations.toml has it; --form
 MODEL:LABELS:FORM (the file's name, 2 or 3) chooses a form by these figures instead of by the sample.
@@ -39,6 +40,7 @@ from gptcli.tasks.metrics import label_metrics
 from gptcli.tasks.ordered import run_ordered
 
 CLIENTS = 8
+ANSWER_TOKENS = 4  # at most: a word and its end
 SHOWN = 1500  # characters of a text that the plain question shows
 
 
@@ -206,24 +208,25 @@ def asked_plainly(engine: Engine, items: Sequence[Item]) -> list[str]:
 def speed_rows(peers: Path, model: Path, texts: Sequence[str]) -> None:
     engine = LocalEngine(EngineSettings(model_path=str(model), model_name=model.stem))
     task = calibrated(engine, with_neutral=False)
-    rates = []
-    for is_exact in (True, False):
-        classifier = Classifier(engine, task, is_exact=is_exact)
-        some = texts[: len(texts) // 4] if is_exact else texts
-        started = time.perf_counter()
-        found = [each for _, each in classifier.classify(some, lambda text: text)]
-        seconds = time.perf_counter() - started
-        rates.append(len(some) / seconds)
+    classifier = Classifier(engine, task)
+    list(classifier.classify(texts[:CLIENTS], lambda text: text))  # it has read the examples
+    started = time.perf_counter()
+    found = [each for _, each in classifier.classify(texts, lambda text: text)]
+    seconds = time.perf_counter() - started
+    ours = len(texts) / seconds
     tokens = sum(getattr(each, "tokens", 0) for each in found)
-    head = str(classifier.task.forms[0].prompt("")).strip() if not engine.model.is_chat else ""
+    form, is_chat = classifier.task.forms[0], engine.model.is_chat
+    labels = classifier.task.labels
     engine.close()
-    form = sentiment_question(with_neutral=False, is_chat=False).forms[0]
-    head = head or str(form.prompt("")).strip()
-    theirs = server_rate(peers, model, head, texts[: max(100, len(texts) // 4)])
-    for way, ours in zip(("exact", "--fast"), rates, strict=True):
+    asked: dict[str, Callable[[str], Prompt]] = {
+        "the same examples": form.prompt,
+        "a plain question": lambda text: plain_prompt(text, labels, is_chat=is_chat),
+    }
+    for way, prompt in asked.items():
+        theirs = server_rate(peers, model, [prompt(text) for text in texts[: len(texts) // 4]])
         print(
-            f"| {len(texts)} texts, {way}, records/s | {model.stem} | {ours:.2f} "
-            f"| llama-server {theirs:.2f} | {ours / theirs:.2f} |",
+            f"| {len(texts)} texts, records/s | {model.stem} | {ours:.2f} "
+            f"| llama-server, {way}, {theirs:.2f} | {ours / theirs:.2f} |",
             flush=True,
         )
     for size in (512, round(tokens / len(texts))):
@@ -235,23 +238,27 @@ def speed_rows(peers: Path, model: Path, texts: Sequence[str]) -> None:
         )
 
 
-def server_rate(peers: Path, model: Path, head: str, texts: Sequence[str]) -> float:
-    """Return the records a second of llama-server, which is shown the same examples."""
-    before, _, after = head.rpartition("Review:")
+def server_rate(peers: Path, model: Path, prompts: Sequence[Prompt]) -> float:
+    """Return how many a second llama-server answers with a word, from 8 clients on 8 slots."""
 
-    def ask(text: str) -> None:
-        prompt = f"{before}Review: {' '.join(text.split())}{after}"
-        body = {"prompt": prompt, "n_predict": 1, "temperature": 0, "cache_prompt": True}
+    def ask(prompt: Prompt) -> None:
+        body: dict[str, object] = {"temperature": 0, "cache_prompt": True, "max_tokens": ANSWER_TOKENS}
+        if isinstance(prompt, str):
+            path, body["prompt"], body["stop"] = "/completion", prompt, ["\n"]
+            body["n_predict"] = ANSWER_TOKENS
+        else:
+            path = "/v1/chat/completions"
+            body["messages"] = [dataclasses.asdict(message) for message in prompt.messages]
         request = urllib.request.Request(
-            f"{url}/completion", json.dumps(body).encode(), {"Content-Type": "application/json"}
+            f"{url}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
         urllib.request.urlopen(request, timeout=300).read()
 
     with server(peers, model) as url, concurrent.futures.ThreadPoolExecutor(CLIENTS) as clients:
-        list(clients.map(ask, texts[:CLIENTS]))  # each slot has read the examples
+        list(clients.map(ask, prompts[:CLIENTS]))  # each slot has read the examples
         started = time.perf_counter()
-        list(clients.map(ask, texts))
-        return len(texts) / (time.perf_counter() - started)
+        list(clients.map(ask, prompts))
+        return len(prompts) / (time.perf_counter() - started)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from gptcli.engine.api import HiddenState, ModelInfo, TokenLogprob
-from gptcli.engine.backend import Aborted, Span
+from gptcli.engine.backend import Aborted, Span, TiledContext
 from gptcli.errors import GptcliError
 from gptcli.sampling import OutputConstraint, SamplingParams
 
@@ -45,7 +45,6 @@ class FakeBackend:
         sliding: int = 16,
         batch_tokens: int = 512,
         most_cells: int = 1 << 20,
-        exact_tokens: int = 0,
         faults: Mapping[int, Exception | Callable[[], None]] | None = None,
     ) -> None:
         self.info = ModelInfo(
@@ -62,8 +61,7 @@ class FakeBackend:
         self._sliding = sliding if memory == "sliding" else 0
         self.restores_parts = memory == "parts"
         self._most_cells = most_cells
-        self.exact_tokens, self.exact_rows = exact_tokens, 2
-        self.exact: list[bool] = []  # by batch, whether it was asked to be
+        self.tiled: TiledContext | None = None
         self.faults = faults or {}
         self._is_aborted = False
         self.aborts = 0
@@ -137,8 +135,7 @@ class FakeBackend:
     def most_cells(self) -> int:
         return self._most_cells
 
-    def evaluate(self, spans: Sequence[Span], *, exact: bool = False) -> None:
-        self.exact.append(exact)
+    def evaluate(self, spans: Sequence[Span]) -> None:
         assert 0 < sum(len(span.tokens) for span in spans) <= self.batch_tokens
         assert all(span.tokens for span in spans), "an empty span"
         assert len({span.sequence for span in spans}) == len(spans), "a sequence twice in a batch"

@@ -1,96 +1,166 @@
-"""Scores that do not depend on what else is scored: small evaluations, and cells in order."""
+"""Scores that do not depend on what else is scored: each sequence's cells lie in tiles of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gptcli.engine.api import Generate, Request, Score, Scored
-from gptcli.engine.backend import Span
+from gptcli.engine.api import Failed, Finished, Generate, Request, Score, Scored
+from gptcli.engine.backend import Aborted
+from gptcli.engine.exact_scores import TEXTS
+from gptcli.engine.prompt_cache import PromptCache
 from gptcli.engine.scheduler import Scheduler
+from gptcli.errors import ContextOverflowError, UsageError
 from gptcli.sampling import SamplingParams
 from tests.fake_backend import WORDS, FakeBackend
+from tests.fake_tiled import FakeTiledContext
 
-EXACT = 8  # tokens in an exact evaluation
-
-
-class PlacingBackend(FakeBackend):
-    """Puts tokens where llama.cpp does: into the free cells from the first that became free."""
-
-    def __init__(self) -> None:
-        super().__init__(window=400, exact_tokens=EXACT)
-        self.place_of: dict[int, int] = {}
-        self._head = 0
-
-    def evaluate(self, spans: Sequence[Span], *, exact: bool = False) -> None:
-        before = [len(held) for held in self.sequences]
-        super().evaluate(spans, exact=exact)
-        self._forget()
-        taken = set(self.place_of.values())
-        for span in spans:
-            for cell in self.sequences[span.sequence][before[span.sequence] :]:
-                while self._head in taken:
-                    self._head += 1
-                self.place_of[cell] = self._head
-                taken.add(self._head)
-        if exact:
-            assert sum(len(span.tokens) for span in spans) <= self.exact_tokens
-            assert sum(len(s.tokens) if s.all_rows else s.is_end for s in spans) <= self.exact_rows
-            for span in spans:
-                places = [self.place_of[cell] for cell in self.sequences[span.sequence]]
-                assert places == sorted(places), (
-                    "a sum over these cells would be rounded in another order"
-                )
-
-    def _forget(self) -> None:
-        """Find what became free since the last evaluation."""
-        held = {cell for sequence in self.sequences for cell in sequence}
-        for cell in self.place_of.keys() - held:
-            self._head = min(self._head, self.place_of.pop(cell))
+LABELS = (" yes", " no")
+LONG_LABELS = (" yes", " not at all", " not so", " no by no means")
 
 
-texts = st.lists(st.lists(st.sampled_from(WORDS[:4]), min_size=1, max_size=12), min_size=1, max_size=30)
+def backend_of(**options: object) -> tuple[FakeBackend, FakeTiledContext]:
+    backend = FakeBackend(window=4000)
+    context = FakeTiledContext(backend, **options)  # type: ignore[arg-type]
+    backend.tiled = context
+    return backend, context
 
 
-@given(
-    texts,
-    st.sampled_from([(" yes", " no"), (" yes", " not at all", " not so")]),
-    st.integers(1, 6),
-    st.lists(st.integers(1, 9), min_size=1, max_size=6),
+def request(head: str, text: Sequence[str], labels: tuple[str, ...] = LABELS, number: int = 0) -> Score:
+    return Score(prefix=f"{head}{' '.join(text)}", continuations=labels, head=head + "|", id=number)
+
+
+def scores(
+    backend: FakeBackend, requests: Sequence[Request], parallel: int = TEXTS
+) -> dict[object, Scored]:
+    events = Scheduler(backend, parallel).run(requests)
+    return {event.id: event for event in events if isinstance(event, Scored)}
+
+
+texts = st.lists(
+    st.lists(st.sampled_from(WORDS[:4]), min_size=1, max_size=90), min_size=1, max_size=2 * TEXTS
 )
-def test_cells_lie_in_order_while_texts_come_and_go(
-    words: list[list[str]], labels: tuple[str, ...], parallel: int, arrivals: list[int]
+heads = st.integers(0, 150).map(lambda count: "".join(WORDS[n % 7] for n in range(count)) + " then ")
+
+
+@settings(deadline=None)
+@given(texts, heads, st.sampled_from([LABELS, LONG_LABELS]), st.integers(1, TEXTS))
+def test_where_a_text_lies_depends_on_nothing_but_itself(
+    words: list[list[str]], head: str, labels: tuple[str, ...], parallel: int
 ) -> None:
-    backend = PlacingBackend()
-    scheduler = Scheduler(backend, parallel)
-    head = " ".join(WORDS[4:8]) + " " + " ".join(WORDS[6:10])
-    waiting: list[Request] = [
-        Score(prefix=f"{head} {' '.join(text)}", continuations=labels, exact=True, id=n)
-        for n, text in enumerate(words)
-    ]
-    found: dict[object, tuple[float, ...]] = {}
-    turn = 0
-    while waiting or scheduler.has_work:
-        for request in waiting[: arrivals[turn % len(arrivals)]]:
-            scheduler.submit(request)
-        del waiting[: arrivals[turn % len(arrivals)]]
-        turn += 1
-        for event in scheduler.step():
-            if isinstance(event, Scored):
-                found[event.id] = event.logprobs
+    backend, context = backend_of()
+    requests = [request(head, text, labels, number) for number, text in enumerate(words)]
+
+    found = scores(backend, requests, parallel)
+    for one in (requests[0], requests[-1]):
+        assert scores(backend, [one])[one.id].logprobs == found[one.id].logprobs
+    scores(backend, requests[::-1], parallel)
 
     assert len(found) == len(words)
-    assert all(backend.exact)
+    assert all(len(layouts) == 1 for layouts in context.layouts.values())
 
 
-def test_others_are_not_held_up_by_exactness() -> None:
-    backend = PlacingBackend()
-    answer = Generate(prompt="say it", sampling=SamplingParams(max_tokens=3), id=1)
-    score = Score(prefix=" ".join(WORDS[:6]), continuations=(" yes",), id=2)
+def test_what_many_begin_with_is_evaluated_once() -> None:
+    backend, context = backend_of()
+    head = "".join(WORDS[n % 7] for n in range(100)) + " then "
+    found = scores(backend, [request(head, WORDS[:3], number=n) for n in range(10)])
 
-    list(Scheduler(backend, 2).run([answer, score]))
+    assert [each.usage.cached_tokens for each in found.values()] == [101] * 10
+    assert context.tokens_evaluated < 101 + 2 + 10 * 7
+    assert context.evaluations == 2
+    assert backend.batches == []
 
-    assert backend.exact
-    assert not any(backend.exact)
+
+def test_a_label_is_scored_to_its_last_token() -> None:
+    backend, _ = backend_of()
+    (found,) = scores(backend, [request("It is ", ["a"], LONG_LABELS)]).values()
+    (first,) = scores(backend, [request("It is ", ["a"], (" not",))]).values()
+
+    assert found.token_counts == (1, 3, 2, 4)
+    assert found.logprobs[1] < first.logprobs[0]
+    assert found.logprobs[2] < first.logprobs[0]
+    assert found.logprobs[1] != found.logprobs[2]
+
+
+def test_more_labels_than_fit_at_once() -> None:
+    backend, context = backend_of()
+    labels = tuple(f" {a} {b}" for a in "rstuvwxyz" for b in "rstuvwxyz")
+    (found,) = scores(backend, [request("It is ", ["a"], labels)]).values()
+
+    assert len(found.logprobs) == len(labels)
+    assert all(len(layouts) == 1 for layouts in context.layouts.values())
+
+
+def test_a_text_longer_than_an_evaluation() -> None:
+    backend, context = backend_of()
+    long = [WORDS[n % 5] for n in range(1000)]
+    alone = scores(backend, [request("It is ", long)])[0]
+    beside = scores(backend, [request("It is ", ["a"], number=1), request("It is ", long)])[0]
+
+    assert beside.logprobs == alone.logprobs
+    assert context.evaluations > 1000 // context.batch_tokens
+
+
+def test_another_head_takes_the_place_of_the_first() -> None:
+    backend, _ = backend_of()
+    first, second = request("It is ", ["a"], number=1), request("They are ", ["a"], number=2)
+    found = scores(backend, [first, second, first])
+
+    assert found[1].logprobs == scores(backend, [first])[1].logprobs
+    assert found[2].logprobs == scores(backend, [second])[2].logprobs
+
+
+def test_a_text_that_cannot_be_scored_fails_alone() -> None:
+    backend, _ = backend_of()
+    too_long = request("It is ", ["a"] * 5000, number=1)
+    empty = Score(prefix="It is", continuations=("",), head="It", id=2)
+    events = list(Scheduler(backend, 8).run([request("It is ", ["a"]), too_long, empty]))
+
+    assert [type(event) for event in events] == [Scored, Failed, Failed]
+    errors = [event.error for event in events if isinstance(event, Failed)]
+    assert isinstance(errors[0], ContextOverflowError)
+    assert isinstance(errors[1], UsageError)
+
+
+def test_a_cancelled_text_ends_and_the_others_are_scored_again() -> None:
+    def stop() -> None:
+        scheduler.cancel(1)
+        raise Aborted
+
+    backend, _ = backend_of(faults={2: stop})
+    scheduler = Scheduler(backend, 8)
+    events = list(scheduler.run([request("It is ", [word], number=n) for n, word in enumerate("abc")]))
+
+    assert [event.id for event in events if isinstance(event, Scored)] == [0, 2]
+    assert [event.id for event in events if isinstance(event, Finished)] == [1]
+
+
+def test_a_head_is_kept_on_the_disk_for_exact_scores_alone(tmp_path: Path) -> None:
+    head = "".join(WORDS[n % 7] for n in range(300)) + " then "
+    counts = []
+    for _ in range(2):
+        backend, context = backend_of()
+        prompts = PromptCache(tmp_path, "key", "model")
+        list(Scheduler(backend, 8, prompts).run([request(head, ["a"])]))
+        prompts.finish()
+        counts.append(context.tokens_evaluated)
+    backend, _ = backend_of()
+    list(Scheduler(backend, 8, prompts).run([Score(prefix=head + "b", continuations=LABELS)]))
+
+    assert counts[0] > 300 > 10 > counts[1]
+    assert backend.evaluated > 300
+
+
+@pytest.mark.parametrize("has_context", [True, False])
+def test_answers_go_on_beside_exact_scores(has_context: bool) -> None:
+    backend, _ = backend_of()
+    if not has_context:
+        backend.tiled = None
+    answer = Generate(prompt="say it", sampling=SamplingParams(max_tokens=3), id=99)
+    events = list(Scheduler(backend, 4).run([answer, request("It is ", ["a"])]))
+
+    assert {event.id for event in events if isinstance(event, Scored | Finished)} == {99, 0}

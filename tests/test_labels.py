@@ -56,15 +56,6 @@ def log_odds(text: str) -> tuple[float, ...]:
 # ---------------------------------------------------------------------------------- the classifier
 
 
-@pytest.mark.parametrize("is_exact", [True, False])
-def test_what_is_asked_is_exact_unless_speed_matters_more(is_exact: bool) -> None:
-    engine = RuleEngine(RULE)
-
-    list(Classifier(engine, task(), is_exact=is_exact).classify(["good", "bad"], str))
-
-    assert [request.exact for request in engine.requests if isinstance(request, Score)] == [is_exact] * 2
-
-
 def test_texts_get_their_labels_in_order() -> None:
     results = classified(["good", "so bad", " \n", "good good bad"])
 
@@ -150,7 +141,7 @@ def test_requests_are_exact_and_have_ids_of_their_own() -> None:
 
     requests = [each for each in engine.requests if isinstance(each, Score)]
     assert len({each.id for each in requests}) == len(requests) > 3
-    assert all(each.exact for each in requests)
+    assert all(each.head is not None for each in requests)
 
 
 def test_labels_that_do_not_exclude_each_other_have_scores_of_their_own() -> None:

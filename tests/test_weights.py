@@ -236,7 +236,9 @@ def test_exact_scores_are_the_same_to_the_last_bit_in_any_company(starter_model:
         )
         continuations = (" good", " bad", " not at all bad")
         prefix = f"{head}Review: {text}\nVerdict:"
-        return Score(prefix=prefix, continuations=continuations, exact=True, id=number)
+        return Score(
+            prefix=prefix, continuations=continuations, head=f"{head}Review: \nVerdict:", id=number
+        )
 
     settings = EngineSettings(model_path=str(starter_model), model_name="starter", parallel=4)
     with contextlib.closing(LocalEngine(settings)) as engine:

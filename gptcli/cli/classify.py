@@ -46,7 +46,6 @@ def classify(
     sentences: lab.SentencesOpt = False,
     min_confidence: lab.MinConfidenceOpt = None,
     calibration: lab.CalibrationOpt = True,
-    fast: lab.FastOpt = False,
     # ---- records
     input: rec.InputOpt = None,
     output: rec.OutputOpt = None,

@@ -76,11 +76,3 @@ CalibrationOpt = Annotated[
         panel=LABELS_PANEL,
     ),
 ]
-FastOpt = Annotated[
-    bool,
-    option(
-        "--fast",
-        help="Read texts in larger batches: a score may differ by some hundredths with its neighbours.",
-        panel=LABELS_PANEL,
-    ),
-]

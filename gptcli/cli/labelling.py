@@ -212,9 +212,8 @@ def text_field(params: Params, source: Source) -> str:
 
 def classifier_of(engine: Engine, question: Question, params: Params, output: Output) -> Classifier:
     """Return the classifier for a model. What is not known of it yet is measured, and kept."""
-    is_exact = not params.get("fast")
     if not params["calibration"]:
-        return Classifier(engine, question.task(None), is_exact=is_exact)
+        return Classifier(engine, question.task(None))
     model, digest = fingerprint(engine.model), question.digest
     choice = find_choice(model, digest, len(question.labels))
     if choice is None:
@@ -229,7 +228,7 @@ def classifier_of(engine: Engine, question: Question, params: Params, output: Ou
         if is_final and not params["no_log"]:
             keep_choice(model, digest, choice)
     output.note(f"form {choice.form}, calibration {choice.calibration}")
-    return Classifier(engine, question.task(choice), is_exact=is_exact)
+    return Classifier(engine, question.task(choice))
 
 
 def fingerprint(model: ModelInfo) -> str:

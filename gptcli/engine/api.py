@@ -47,15 +47,16 @@ class Score:
     are gone on with, by their first tokens and the `priors` of their continuations, in nats; what the
     others have is -inf.
 
-    `exact`: the result is the same to the last bit whatever else is worked on, if that is so too and the
-    processor allows it; that costs some speed.
+    `head`: a prompt that begins as this one, and many others, do: as it would without their texts. Then
+    the result is the same to the last bit whatever else is worked on, where the processor and the model
+    allow it. `beam` counts for nothing then.
     """
 
     prefix: Prompt
     continuations: tuple[str, ...]
     beam: int | None = None
     priors: tuple[float, ...] = ()
-    exact: bool = False
+    head: Prompt | None = None
     id: RequestId = 0
 
 

@@ -90,13 +90,16 @@ class PromptCache:
         self._most_bytes = most_bytes
         self._writer: threading.Thread | None = None
 
-    def find(self, tokens: Sequence[int], least: int = 0, *, only_whole: bool = False) -> Found | None:
+    def find(
+        self, tokens: Sequence[int], least: int = 0, *, only_whole: bool = False, kind: str = ""
+    ) -> Found | None:
         """Return the file that holds most of a prompt, if that is more than `least` tokens.
 
-        `only_whole`: the state cannot be cut, so that all of the file must begin the prompt.
+        `only_whole`: the state cannot be cut, so that all of the file must begin the prompt. `kind`: how
+        it was evaluated; only what was saved as such is found.
         """
         best: tuple[int, Path] | None = None
-        for path in self._directory.glob(f"{self._key}-*{ENDING}"):
+        for path in self._directory.glob(f"{self._key}{kind}-*{ENDING}"):
             with contextlib.suppress(OSError, ValueError):
                 held = _read_head(path).tokens
                 length = common_prefix(held, tokens)
@@ -124,12 +127,14 @@ class PromptCache:
             return None
         return Found(head.tokens, length, state)
 
-    def save(self, tokens: Sequence[int], state: bytes | memoryview) -> None:
+    def save(self, tokens: Sequence[int], state: bytes | memoryview, *, kind: str = "") -> None:
         """Write a file in the background; what fails is left."""
         if len(tokens) < LEAST_TOKENS or len(state) > self._most_bytes // 4:
             return
         self.finish()
-        self._writer = threading.Thread(target=self._write, args=(list(tokens), state), daemon=True)
+        self._writer = threading.Thread(
+            target=self._write, args=(list(tokens), state, kind), daemon=True
+        )
         self._writer.start()
 
     def finish(self, timeout_s: float | None = None) -> None:
@@ -137,9 +142,9 @@ class PromptCache:
         if self._writer is not None:
             self._writer.join(timeout_s)
 
-    def _write(self, tokens: list[int], state: bytes | memoryview) -> None:
+    def _write(self, tokens: list[int], state: bytes | memoryview, kind: str) -> None:
         packed = array.array("i", tokens).tobytes()
-        name = f"{self._key}-{hashlib.sha256(packed).hexdigest()[:24]}{ENDING}"
+        name = f"{self._key}{kind}-{hashlib.sha256(packed).hexdigest()[:24]}{ENDING}"
         head = {
             "key": self._key,
             "model": self._model,

@@ -83,11 +83,20 @@ class PromptEncoder:
         shown = ["".join(self._decoded(part)).strip() for part in parts if part]
         return Tokenized(id=request.id, text="\n[…]\n".join(shown), token_count=count, kept_tokens=limit)
 
+    def check_fits(self, tokens: int) -> None:
+        """Raise UsageError for an empty prompt, ContextOverflowError for one that leaves no room."""
+        info = self._vocabulary.info
+        if not tokens:
+            raise UsageError("the prompt is empty")
+        if tokens >= info.context_limit:
+            raise overflow_error(tokens, info)
+
     def encode_continuations(self, request: Score) -> tuple[list[int], list[list[int]]]:
         """Return the prefix's tokens and each continuation's.
 
         As lm-evaluation-harness does: white space at the prefix's end goes to the continuations,
-        and prefix and continuation are tokenized together, since " positive" is one token.
+        and prefix and continuation are tokenized together, since " positive" is one token. But it stays
+        where it is a token of its own in any case, as the line end of a chat template.
         """
         text, tokens = self.encode(request.prefix)
         kept = text.rstrip() or text
@@ -104,6 +113,11 @@ class PromptEncoder:
             if len(whole) <= own:
                 raise UsageError(f"{continuation!r} adds no token to the prefix, so it has no score")
             continuations.append(whole[own:])
+        space = tokens[len(prefix) :] if tokens[: len(prefix)] == prefix else []
+        if space and all(
+            each[: len(space)] == space and len(each) > len(space) for each in continuations
+        ):
+            return tokens, [each[len(space) :] for each in continuations]
         return prefix, continuations
 
     def _last_line(self, text: str, tokens: list[int]) -> tuple[str, int] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from gptcli.engine.answers import AnswerText
 from gptcli.engine.api import (
@@ -30,18 +30,18 @@ from gptcli.engine.api import (
 from gptcli.engine.backend import Aborted, Backend, Span
 from gptcli.engine.chat_template import opens_thinking
 from gptcli.engine.embedding import Embedder
+from gptcli.engine.exact_scores import ExactScorer
 from gptcli.engine.prompt_cache import PromptCache
-from gptcli.engine.prompts import PromptEncoder, overflow_error
+from gptcli.engine.prompts import PromptEncoder
 from gptcli.engine.shared_cache import BRANCHES, SharedCache
 from gptcli.engine.strands import AnyStrand, Branch, GenerateStrand, ScoreStrand
-from gptcli.errors import GptcliError, UsageError
+from gptcli.errors import GptcliError
 from gptcli.messages import Conversation
 
 ROOM_FOR_ANSWER = 1024  # tokens of the window kept for an answer of unknown length
 CHUNK_BESIDE_ANSWERS = 128  # prompt tokens a step while answers are written: half a second, not two
 BEGUN_AGAIN = 256  # tokens: they are read sooner than an answer is waited for
 LONG_STEP_S = 0.5  # a cancelled answer waits for the end of a shorter step
-PADDING = 15  # cells that an exact evaluation may need besides its tokens
 LEAST_CHUNK = 32  # prompt tokens of one request a step, where several wait: fewer would not pay
 
 
@@ -61,10 +61,10 @@ class Scheduler:
         self._prepared: deque[AnyStrand] = deque()  # tokenized, in order, not on a sequence yet
         self._active: list[AnyStrand] = []
         self._embedder = Embedder(backend)
-        self._embedding: list[RequestId] = []
+        self._exact = backend.tiled and ExactScorer(backend.tiled, self._prompts, prompt_cache)
+        self._at_once: list[RequestId] = []  # that are answered by one step
         self._cancelled: set[RequestId] = set()
         self._step_s = 0.0  # that the last evaluation took
-        self._in_round = False  # texts to score have been evaluated in part
         self._cache = SharedCache(backend, parallel, self._active, prompt_cache)
 
     # ------------------------------------------------------------------------------------ requests
@@ -81,12 +81,12 @@ class Scheduler:
         """Stop a request, running or waiting: it finishes as `cancelled`."""
         self._cancelled.add(request_id)
         strands = list(self._active)
-        running = self._embedding or [strand.request.id for strand in strands]
+        running = self._at_once or [strand.request.id for strand in strands]
         if not running or not self._cancelled.issuperset(running):
             return
         # An abort empties the cache: a conversation would be read again from its start.
         is_short = self._step_s < LONG_STEP_S and all(strand.is_writing for strand in strands)
-        if self._embedding or not is_short:
+        if self._at_once or not is_short:
             self._backend.abort()
 
     @property
@@ -124,7 +124,7 @@ class Scheduler:
             return
         started = time.perf_counter()
         try:
-            self._backend.evaluate(spans, exact=self._is_exact and self._cache.free(PADDING) >= PADDING)
+            self._backend.evaluate(spans)
         except Aborted:
             self._lose_cache()
             return
@@ -134,24 +134,13 @@ class Scheduler:
             return
         self._step_s = time.perf_counter() - started
         yield from self._take(spans, branches)
-        self._in_round = self._is_exact
-
-    @property
-    def _is_exact(self) -> bool:
-        """Whether something is scored whose result must not depend on its neighbours.
-
-        That takes small evaluations, and cells in order: none may become free before those in use. So
-        texts are admitted in rounds, none before the last of a round is done; and prompts are read
-        before branches, which come and go.
-        """
-        return any(strand.is_exact for strand in self._active)
 
     # ----------------------------------------------------------------------------------- preparing
 
     def _prepare(self) -> Iterator[Event]:
         """Tokenize what will be worked on next; answer at once what needs no place in the cache.
 
-        Embeddings take an evaluation each step, so that answers go on, and cancellations are heard.
+        Embeddings and exact scores take a step, so that answers go on, and cancellations are heard.
         """
         while self._waiting and len(self._prepared) < self._parallel:
             request = self._waiting.popleft()
@@ -159,6 +148,9 @@ class Scheduler:
                 match request:
                     case Generate():
                         self._prepared.append(self._generate_strand(request))
+                    case Score() if self._exact and request.head is not None and request.continuations:
+                        yield from self._score_exactly(self._exact, request)
+                        return
                     case Score():
                         strand = self._score_strand(request)
                         if strand.continuations:
@@ -183,7 +175,7 @@ class Scheduler:
         limit = request.sampling.max_tokens
         thinking = request.thinking and request.constraint is None
         text, tokens = self._prompts.encode(request.prompt, thinking=thinking)
-        self._check(tokens)
+        self._prompts.check_fits(len(tokens))
         is_chat = isinstance(request.prompt, Conversation) and request.constraint is None
         window = self._backend.info.context_limit
         room = min(ROOM_FOR_ANSWER if limit is None else limit, window - len(tokens))
@@ -199,36 +191,38 @@ class Scheduler:
 
     def _score_strand(self, request: Score) -> ScoreStrand:
         prefix, continuations = self._prompts.encode_continuations(request)
-        self._check(prefix)
+        self._prompts.check_fits(len(prefix))
         lengths = sorted((len(tokens) for tokens in continuations), reverse=True)
         if lengths:
-            self._check(range(len(prefix) + lengths[0] - 1))
+            self._prompts.check_fits(len(prefix) + lengths[0] - 1)
         return ScoreStrand(
             request=request,
             tokens=prefix,
             prompt_tokens=len(prefix),
             room=sum(lengths[:BRANCHES]),
-            is_exact=request.exact and self._backend.exact_tokens > 0,
             continuations=continuations,
         )
 
     def _embed(self, request: Embed) -> Sequence[Event]:
         batch = self._embedder.take(request, self._waiting)
-        self._embedding = [text.request.id for text in batch]
+        requests = [text.request for text in batch]
+        return self._answered_at_once(requests, lambda: self._embedder.embed(batch))
+
+    def _score_exactly(self, scorer: ExactScorer, request: Score) -> Sequence[Event]:
+        batch = scorer.take(request, self._waiting)
+        return self._answered_at_once([text.request for text in batch], lambda: scorer.score(batch))
+
+    def _answered_at_once(
+        self, requests: Sequence[Request], answer: Callable[[], Sequence[Event]]
+    ) -> Sequence[Event]:
+        self._at_once = [request.id for request in requests]
         try:
-            return self._embedder.embed(batch)
+            return answer()
         except Aborted:
-            self._waiting.extendleft(text.request for text in reversed(batch[1:]))
+            self._waiting.extendleft(reversed(requests[1:]))
             raise
         finally:
-            self._embedding = []
-
-    def _check(self, tokens: Sequence[int]) -> None:
-        info = self._backend.info
-        if not tokens:
-            raise UsageError("the prompt is empty")
-        if len(tokens) >= info.context_limit:
-            raise overflow_error(len(tokens), info)
+            self._at_once = []
 
     # ----------------------------------------------------------------------------------- admission
 
@@ -238,8 +232,6 @@ class Scheduler:
         self._make_way()
         while self._prepared:
             strand = self._prepared[0]
-            if strand.is_exact and self._is_exact and self._in_round:
-                return
             if not self._active and not self._cache.fits_empty(self._prepared):
                 try:
                     self._cache.open(self._prepared)
@@ -247,8 +239,6 @@ class Scheduler:
                     self._prepared.popleft().close()
                     yield Failed(id=strand.request.id, error=error)
                     continue
-            if strand.is_exact and not self._is_exact:
-                self._cache.begin_round(self._prepared)
             free = [n for n in range(self._cache.slots) if all(s.sequence != n for s in self._active)]
             if not free or self._cache.must_drain or not self._cache.place(strand, free):
                 return
@@ -284,26 +274,22 @@ class Scheduler:
 
     def _plan_spans(self) -> tuple[list[Span], list[tuple[ScoreStrand, Branch, Span]]]:
         """Return a token of each answer, branches, then chunks of prompts, as far as there are cells."""
-        is_exact = self._is_exact
-        most = self._backend.exact_tokens if is_exact else self._backend.batch_tokens
-        budget = min(most, sum(strand.wanted for strand in self._active))
+        budget = min(self._backend.batch_tokens, sum(strand.wanted for strand in self._active))
         budget = min(budget, self._cache.free(budget))
         spans = [strand.span(1) for strand in self._active if strand.is_writing][:budget]
         budget -= len(spans)
-        reading = [s for s in self._active if s.left and not s.is_writing and s.waits_for is None]
-        rows = self._backend.exact_rows if is_exact else budget
-        branches = self._plan_branches(min(budget, rows)) if not (reading and is_exact) else []
+        branches = self._plan_branches(budget)
         budget -= sum(len(span.tokens) for _, _, span in branches)
+        reading = [s for s in self._active if s.left and not s.is_writing and s.waits_for is None]
         if spans:
             budget = min(budget, CHUNK_BESIDE_ANSWERS)
         for n, strand in enumerate(reading):
-            share = budget if is_exact else max(LEAST_CHUNK, budget // (len(reading) - n))
+            share = max(LEAST_CHUNK, budget // (len(reading) - n))
             span = strand.span(min(share, budget))
-            if not span.tokens or not rows:
+            if not span.tokens:
                 break
             spans.append(span)
             budget -= len(span.tokens)
-            rows -= is_exact and span.is_end
         return spans + [span for _, _, span in branches], branches
 
     def _plan_branches(self, budget: int) -> list[tuple[ScoreStrand, Branch, Span]]:
@@ -315,8 +301,7 @@ class Scheduler:
             for branch in strand.branches if scratch else strand.branches[:1]:
                 if branch.sequence < 0 and not self._begin_branch(strand, branch, scratch, taken):
                     break
-                # A branch that is evaluated at once has its cells in order.
-                if budget < 1 or (planned and self._is_exact and branch.left > budget):
+                if budget < 1:
                     return planned
                 span = branch.span(strand.evaluated, budget)
                 budget -= len(span.tokens)
@@ -355,7 +340,7 @@ class Scheduler:
             strand_ = by_sequence[span.sequence]
             strand_.evaluated += len(span.tokens)
             if strand_.evaluated == strand_.mark:
-                self._cache.hold(strand_, in_order=strand_.is_exact)
+                self._cache.hold(strand_)
                 if self._is_alone:
                     self._cache.keep_on_disk(strand_)
             if span.is_end:

@@ -47,7 +47,6 @@ class SharedCache:
         self.must_drain = False  # the context is to be opened anew, larger
         self._clock = 0
         self._last_used: list[int] = []
-        self._lowest: AnyStrand | None = None  # of a round, whose cells come first
 
     def fits_empty(self, prepared: Sequence[AnyStrand]) -> bool:
         """Tell whether the open context serves what is prepared, when nothing else runs."""
@@ -92,25 +91,6 @@ class SharedCache:
         if min(common, len(tokens)) < LEAST_TOKENS:
             return (), None
         return tokens, self._backend.save_state(source)
-
-    def begin_round(self, strands: Sequence[AnyStrand]) -> None:
-        """Leave nothing but the prefix that is held, if these strands have it: cells are taken in order.
-
-        Without one, the first strand's cells come before all others, and its prefix may be held. A
-        sequence without others always has them in order.
-        """
-        busy = {strand.sequence for strand in self._active}
-        for sequence in range(self.slots if self.slots > 1 else 0):
-            if sequence not in busy:
-                self.clear(sequence)
-        self._lowest = None
-        for holder in self._holder:
-            held = self.ledger.tokens(holder)
-            shared = min(common_prefix(held, strand.tokens) for strand in strands)
-            if shared < len(held) and not (2 * shared > len(held) and self.truncate(holder, shared)):
-                self.clear(holder)
-            if not self.ledger.tokens(holder) and not busy:
-                self._lowest = strands[0]
 
     def place(self, strand: AnyStrand, free: Sequence[int]) -> bool:
         """Put a strand on a free sequence, behind what another one holds of it; False: no room yet."""
@@ -295,13 +275,8 @@ class SharedCache:
             if not self._copy(source, strand, length):
                 self._read(strand, length)
 
-    def hold(self, strand: AnyStrand, *, in_order: bool) -> None:
-        """Keep a prefix on the holder, for those whose memory is copied only whole.
-
-        With `in_order` only if its cells lie before all that is read later.
-        """
-        if in_order and strand is not self._lowest:
-            return
+    def hold(self, strand: AnyStrand) -> None:
+        """Keep a prefix on the holder, for those whose memory is copied only whole."""
         for holder in self._holder:
             self.clear(holder)
             self.fork(strand.sequence, holder)

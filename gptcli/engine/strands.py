@@ -20,7 +20,7 @@ from gptcli.engine.api import (
     TokenLogprob,
     Usage,
 )
-from gptcli.engine.backend import Backend, Span, TokenSampler
+from gptcli.engine.backend import Backend, Rows, Span, TokenSampler
 from gptcli.engine.thinking import MARKERS
 
 
@@ -43,7 +43,6 @@ class Strand:
     mark: int | None = None
     waits_for: tuple[int, int] | None = None
     is_cancelled: bool = False
-    is_exact: bool = False  # its result must not depend on others
     started: float = 0.0
     prompt_s: float = 0.0
 
@@ -181,12 +180,12 @@ class Branch:
         tokens = self.tokens[self.evaluated : self.evaluated + min(most, self.left)]
         return Span(self.sequence, tokens, start + self.evaluated, all_rows=True)
 
-    def take_logits(self, backend: Backend, span: Span) -> None:
+    def take_logits(self, rows: Rows, span: Span) -> None:
         """Add the log-probabilities of the tokens that follow the span's."""
         for n in range(len(span.tokens)):
             at = self.evaluated + n + 1
             going_on = {i: tokens[at] for i, tokens in self.continuations.items() if len(tokens) > at}
-            logprobs = backend.logprobs(span.row + n, list(going_on.values()))
+            logprobs = rows.logprobs(span.row + n, list(going_on.values()))
             for index, logprob in zip(going_on, logprobs, strict=True):
                 self.scores[index] = self.scores.get(index, 0.0) + logprob
         self.evaluated += len(span.tokens)

@@ -66,6 +66,11 @@ class LabelForm:
         return Conversation((*messages, Message("user", self._line(text))))
 
     @property
+    def head(self) -> Prompt:
+        """Return the prompt without a text: what all of them begin with, and a little more."""
+        return self.prompt("")
+
+    @property
     def continuations(self) -> tuple[str, ...]:
         """Return all words of all labels, as they would follow the prompt."""
         space = "" if self.is_chat else " "

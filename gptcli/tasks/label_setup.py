@@ -112,7 +112,7 @@ def measure(engine: Engine, question: Question, on_progress: Report) -> Choice:
         lambda pair: Score(
             prefix=pair[0].prompt(pair[1]),
             continuations=pair[0].continuations,
-            exact=True,
+            head=pair[0].head,
             id=numbers[id(pair)],
         ),
     )

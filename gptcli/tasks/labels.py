@@ -51,16 +51,11 @@ class Classification:
 
 
 class Classifier:
-    """Labels texts on an engine.
+    """Labels texts on an engine. A result depends on its text alone, not on what stands beside it."""
 
-    A result depends on its text alone, not on what stands beside it; unless `is_exact` is False, which
-    is faster on a CPU: by a half with the starter.
-    """
-
-    def __init__(self, engine: Engine, task: LabelTask, *, is_exact: bool = True) -> None:
+    def __init__(self, engine: Engine, task: LabelTask) -> None:
         self._engine = engine
         self.task = task
-        self._is_exact = is_exact
 
     def classify(
         self, items: Iterable[T], text_of: Callable[[T], str]
@@ -92,7 +87,7 @@ class Classifier:
         return Score(
             prefix=unit.form.prompt(unit.part),
             continuations=unit.form.continuations,
-            exact=self._is_exact,
+            head=unit.form.head,
             id=unit.number,
         )
 

@@ -16,19 +16,14 @@ from gptcli.engine.llama.batch import decode
 from gptcli.engine.llama.devices import kv_bytes_per_token
 from gptcli.engine.llama.hidden_states import HiddenStates
 from gptcli.engine.llama.model import LlamaModel
-from gptcli.engine.llama.sampler import Logits, Sampler
+from gptcli.engine.llama.sampler import Logits, Sampler, log_sum_exp, logprobs
+from gptcli.engine.llama.tiled_context import LlamaTiledContext
 from gptcli.engine.machine import memory
 from gptcli.errors import ContextOverflowError, GptcliError, MemoryFitError
 from gptcli.sampling import OutputConstraint, SamplingParams
 
 BATCH_TOKENS = 512  # tokens evaluated in one call: also how often a long prompt can be stopped on a GPU
 SMALLEST_CACHE = 512  # tokens
-# On a CPU, llama.cpp multiplies repacked weights by 16 rows of activations at a time, the rest by four
-# and one by one; and from 64 tokens on it attends in tiles of the cache, so that sums depend on where
-# cells lie. In fewer tokens, in sixteens, and with at most 12 rows of logits, in fours, the logits are
-# the same whatever is beside a token; else those of a label differ by up to 0.3 nats (measured).
-EXACT_TOKENS, TOKENS_MULTIPLE = 48, 16
-EXACT_ROWS, ROWS_MULTIPLE = 12, 4
 
 
 class LlamaBackend(LlamaModel):
@@ -50,14 +45,23 @@ class LlamaBackend(LlamaModel):
             self._lib.llama_model_is_recurrent(self._model)
             or self._lib.llama_model_is_hybrid(self._model)
         )
-        self.exact_tokens = EXACT_TOKENS if self.copies_parts and not self._gpu_layers else 0
-        self.exact_rows = EXACT_ROWS
         # The state that llama.cpp saves of a sliding window is that of the last tokens alone.
         self.restores_parts = self.copies_parts and self._sliding <= 0
         self._logits = Logits(self._lib, lambda: self._context, self.vocab_size)
         self._init_abort()
+        self.tiled = None
+        if self.copies_parts and not self._gpu_layers:
+            self.tiled = LlamaTiledContext(
+                self._lib,
+                lambda cells, sequences: self._open_context(cells, sequences=sequences),
+                batch_tokens=BATCH_TOKENS,
+                vocab_size=self.vocab_size,
+                restores_parts=self.restores_parts,
+            )
 
     def close(self) -> None:
+        if self.tiled is not None:
+            self.tiled.close()
         for context in (self._context, self._embedder):
             if context is not None:
                 self._lib.llama_free(context)
@@ -145,22 +149,16 @@ class LlamaBackend(LlamaModel):
 
     # ------------------------------------------------------------------------------------- memory
 
-    def evaluate(self, spans: Sequence[Span], *, exact: bool = False) -> None:
+    def evaluate(self, spans: Sequence[Span]) -> None:
         """Evaluate the spans in one call, at most `batch_tokens` in all, and set their rows.
 
-        With `exact`, up to 15 cells more are needed. Raises Aborted, or GptcliError; the cache is
-        empty then.
+        Raises Aborted, or GptcliError; the cache is empty then.
         """
         try:
-            multiples = (TOKENS_MULTIPLE, ROWS_MULTIPLE) if exact else (1, 1)
-            added = decode(self._lib, self._context, self._batch, spans, multiples)
+            decode(self._lib, self._context, self._batch, spans)
         except (Aborted, GptcliError):
             self._lib.llama_memory_clear(self._memory, True)
             raise
-        if added:
-            last = spans[-1]
-            end = last.start + len(last.tokens)
-            self._lib.llama_memory_seq_rm(self._memory, last.sequence, end, -1)
 
     def copy(self, source: int, target: int, length: int, held: int) -> bool:
         """Give the empty sequence `target` the first `length` of the `held` tokens of `source`.
@@ -221,16 +219,14 @@ class LlamaBackend(LlamaModel):
 
     def logprobs(self, row: int, tokens: Sequence[int]) -> list[float]:
         """Return log P of each token, in nats, at an output row."""
-        logits = self._logits.row(row)
-        log_total = _log_sum_exp(logits)
-        return [float(logits[token]) - log_total for token in tokens]
+        return logprobs(self._logits.row(row), tokens)
 
     def token_logprob(self, token: int, alternatives: int, row: int) -> TokenLogprob:
         """Return log P(token) at a row, before any sampler, with the most likely others."""
         import numpy as np
 
         logits = self._logits.row(row)
-        log_total = _log_sum_exp(logits)
+        log_total = log_sum_exp(logits)
         count = min(alternatives, self.vocab_size)
         best = np.argpartition(logits, -count)[-count:] if count else np.array([], dtype=int)
         best = best[np.argsort(-logits[best])]
@@ -285,11 +281,3 @@ class LlamaBackend(LlamaModel):
                 in_turn=not self.copies_parts,
             )
         return self._hidden_states.read(texts, states)
-
-
-def _log_sum_exp(logits: Any) -> float:
-    import numpy as np
-
-    highest = float(logits.max())
-    # float32 sums of 262,144 terms lose digits; the accumulator is float64.
-    return highest + math.log(float(np.exp(logits - highest).sum(dtype=np.float64)))

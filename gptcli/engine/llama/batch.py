@@ -10,13 +10,20 @@ from gptcli.errors import GptcliError
 
 
 def decode(
-    lib: Any, context: Any, batch: Any, spans: Iterable[Span], multiples: tuple[int, int] = (1, 1)
+    lib: Any,
+    context: Any,
+    batch: Any,
+    spans: Iterable[Span],
+    *,
+    least: int = 1,
+    multiple: int = 1,
+    rows_multiple: int = 1,
 ) -> int:
     """Evaluate the spans, as many tokens as the batch has room for, and set their rows.
 
-    Tokens and rows of logits are filled up to multiples of so many; return how many tokens were added
-    behind the last span, in its sequence. Raises Aborted, or GptcliError; what the context's memory
-    holds then is of no use.
+    There are at least so many tokens, and multiples of so many tokens and rows of logits: return how
+    many tokens were added for that behind the last span, in its sequence. Raises Aborted or GptcliError:
+    what the context's memory holds then is of no use.
     """
     n = outputs = added = 0
     for span in spans:
@@ -30,13 +37,13 @@ def decode(
             batch.logits[n] = span.all_rows or (span.is_end and offset == last)
             outputs += batch.logits[n]
             n += 1
-    while n % multiples[0]:
+    while n < least or n % multiple:
         batch.token[n], batch.pos[n] = batch.token[n - 1], batch.pos[n - 1] + 1
         batch.n_seq_id[n], batch.seq_id[n][0] = 1, batch.seq_id[n - 1][0]
         batch.logits[n] = False
         n, added = n + 1, added + 1
     for row in range(n):
-        if outputs % multiples[1] and not batch.logits[row]:
+        if outputs % rows_multiple and not batch.logits[row]:
             batch.logits[row] = True
             outputs += 1
     batch.n_tokens = n

@@ -50,6 +50,20 @@ class Logits:
         return self._lib.llama_token_data_array(data, self.vocab_size, -1, False)
 
 
+def logprobs(logits: Any, tokens: Sequence[int]) -> list[float]:
+    """Return log P of each token, in nats, from a row of logits."""
+    log_total = log_sum_exp(logits)
+    return [float(logits[token]) - log_total for token in tokens]
+
+
+def log_sum_exp(logits: Any) -> float:
+    import numpy as np
+
+    highest = float(logits.max())
+    # float32 sums of 262,144 terms lose digits; the accumulator is float64.
+    return highest + math.log(float(np.exp(logits - highest).sum(dtype=np.float64)))
+
+
 class Sampler:
     """Chooses tokens for one request. `params` has no gaps (`SamplingParams.with_defaults`).
 
