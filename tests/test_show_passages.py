@@ -1,15 +1,14 @@
-"""What `--show-passages` shows: places, scores, and the words that were looked for."""
+"""What `--show-passages` shows: places, and the words that were looked for."""
 
 from __future__ import annotations
 
 import io
-import json
 
 import pytest
 
 from gptcli.documents.passages import Passage, Source
 from gptcli.output.console import Output
-from gptcli.output.passages import HIT, highlighted, passage_record, print_passages
+from gptcli.output.passages import HIT, highlighted, show_passages
 from gptcli.store.stems import stems
 from gptcli.tasks.retrieval import matches
 
@@ -43,17 +42,17 @@ def test_words_are_matched_as_the_index_finds_them(question: str, text: str, wor
 
 def shown(color: bool) -> str:
     stream = io.StringIO()
-    output = Output(stdout=stream, stderr=io.StringIO(), color="always" if color else "never")
-    ranking = [(Passage(SOURCE, 0, 36, 1, "Cats"), 2.3456), (Passage(SOURCE, 27, 42, 4), 0.5)]
-    print_passages(output, ranking, lambda text: matches("When do cats bark?", text, stems))
+    output = Output(stdout=io.StringIO(), stderr=stream, color="always" if color else "never")
+    passages = [Passage(SOURCE, 0, 36, 1, "Cats"), Passage(SOURCE, 27, 42, 4)]
+    show_passages(output, passages, lambda text: matches("When do cats bark?", text, stems))
     return stream.getvalue()
 
 
-def test_passages_are_shown_with_their_places_and_scores() -> None:
+def test_passages_are_shown_with_their_places() -> None:
     lines = shown(color=False).splitlines()
 
-    assert lines[0] == "1. docs/a.md:1  2.35  Cats"
-    assert "2. docs/a.md:4  0.5" in lines
+    assert lines[0] == "docs/a.md:1  Cats"
+    assert "docs/a.md:4" in lines
     assert "   # Cats" in lines
 
 
@@ -72,11 +71,3 @@ def test_a_document_cannot_reach_the_terminal(color: bool) -> None:
 
 def test_a_highlight_ends_with_its_line() -> None:
     assert highlighted("a bc\nd e", [(2, 6)]) == f"a {HIT}bc{RESET}\n{HIT}d{RESET} e"
-
-
-def test_a_record_is_verbatim() -> None:
-    record = passage_record(Passage(SOURCE, 8, 19, 3, "Cats"), 1.5)
-
-    assert record["text"] == SOURCE.text[record["start"] : record["end"]] == "Cats slept."
-    assert json.loads(json.dumps(record)) == record
-    assert list(record) == ["file", "start", "end", "line", "heading", "score", "text"]

@@ -16,18 +16,18 @@ from gptcli.documents.passages import Passage
 from gptcli.engine.api import Engine
 from gptcli.errors import NoAnswerError, UsageError
 from gptcli.output.console import Output
+from gptcli.output.passages import show_passages
 from gptcli.output.progress import Progress
 from gptcli.output.quotes import answer_members, print_answer
 from gptcli.prompts.compose import Document, PromptParts
 from gptcli.sampling import SamplingParams
+from gptcli.store.stems import stems
 from gptcli.tasks.ask import answer_unverified, ask
 from gptcli.tasks.embedding import Embedder
 from gptcli.tasks.free_answer import answer_freely
-from gptcli.tasks.retrieval import choose
+from gptcli.tasks.retrieval import choose, matches
 
 Params = dict[str, Any]
-
-SHOWN = 100  # characters of a passage, with --show-passages
 
 
 def run_ask(params: Params) -> None:
@@ -83,9 +83,7 @@ def _passages(question: str, params: Params, output: Output) -> list[Passage] | 
     ):
         passages = choose(collection, question, budget_words=READ_WORDS, count=params["top"])
     if params["show_passages"]:
-        for passage in passages:
-            words = " ".join(passage.text.split())
-            output.status(f"{passage.source.name}:{passage.line}  {words[:SHOWN]}")
+        show_passages(output, passages, lambda text: matches(question, text, stems))
     return passages
 
 

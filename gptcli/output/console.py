@@ -130,6 +130,11 @@ class Output:
         if not self.quiet:
             self._message(text)
 
+    def status_styled(self, text: str) -> None:
+        """Say what carries our own escape sequences, so the caller answers for its content."""
+        if not self.quiet:
+            self._message(text, is_safe=True)
+
     def warning(self, text: str) -> None:
         if not self.quiet:
             self._message(f"gptcli: warning: {text}", YELLOW)
@@ -213,11 +218,11 @@ class Output:
 
     # ------------------------------------------------------------------------------------- streams
 
-    def _message(self, text: str, color: str = "") -> None:
+    def _message(self, text: str, color: str = "", *, is_safe: bool = False) -> None:
         with self._room():
             self._leave_result_line()
             self._end_thinking()
-            if self.stderr_is_tty:
+            if self.stderr_is_tty and not is_safe:
                 text = visible(text)
             if color and self.stderr_color:
                 text = f"{color}{text}{RESET}"

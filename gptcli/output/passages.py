@@ -1,9 +1,8 @@
-"""Passages that were found: where they are, how well they match, the words that match."""
+"""Passages that were found: where they are, and the words that match."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 from gptcli.documents.passages import Passage
 from gptcli.output.console import DIM, RESET, Output, visible
@@ -13,21 +12,16 @@ HIT, PLACE = "\x1b[1;33m", "\x1b[1m"
 Spans = Sequence[tuple[int, int]]
 
 
-def print_passages(
-    output: Output, ranking: Iterable[tuple[Passage, float]], matches: Callable[[str], Spans]
-) -> None:
-    """Print passages and their scores, the best first. `matches` says what to highlight in a text."""
-    for number, (passage, score) in enumerate(ranking, 1):
-        place = f"{visible(passage.source.name)}:{passage.line}"
-        about = f"{score:.3g}" + (f"  {visible(passage.heading)}" if passage.heading else "")
-        if output.stdout_color:
+def show_passages(output: Output, passages: Iterable[Passage], matches: Callable[[str], Spans]) -> None:
+    """Show passages among the messages. `matches` says what to highlight in a text."""
+    for passage in passages:
+        place, about = f"{visible(passage.source.name)}:{passage.line}", visible(passage.heading)
+        if output.stderr_color:
             place, about = f"{PLACE}{place}{RESET}", f"{DIM}{about}{RESET}"
-        gap = "\n" if number > 1 else ""
-        output.write_styled(f"{gap}{number}. {place}  {about}\n")
-        text = passage.text
-        spans = matches(text) if output.stdout_color else ()
-        for line in highlighted(text, spans).split("\n"):
-            output.write_styled(f"   {line}".rstrip() + "\n")
+        text = passage.text.strip()
+        shown = highlighted(text, matches(text) if output.stderr_color else ())
+        lines = (f"   {line}".rstrip() for line in shown.split("\n"))
+        output.status_styled("\n".join((f"{place}  {about}".rstrip(), *lines, "")))
 
 
 def highlighted(text: str, spans: Spans) -> str:
@@ -38,16 +32,3 @@ def highlighted(text: str, spans: Spans) -> str:
         shown += visible(text[start:stop]).replace("\n", f"{RESET}\n{HIT}").join((HIT, RESET))
         end = stop
     return shown + visible(text[end:])
-
-
-def passage_record(passage: Passage, score: float) -> dict[str, Any]:
-    """Return a passage for JSON: `text` is `file[start:end]`, in characters."""
-    return {
-        "file": passage.source.name,
-        "start": passage.start,
-        "end": passage.end,
-        "line": passage.line,
-        "heading": passage.heading,
-        "score": score,
-        "text": passage.text,
-    }
