@@ -49,30 +49,11 @@ from gptcli.tasks.chrf import corpus_chrf
 from gptcli.tasks.ordered import run_ordered
 from gptcli.tasks.translate import TranslateTask, translate
 from gptcli.tasks.translation_checks import Fault, is_looping, wrong_language
-from gptcli.tasks.translation_text import Protected
+from gptcli.tasks.translation_metrics import Pair
 
 NAIVE_TOKENS = 256
 CLIENTS = 8
 WAYS = ("naive", "server", "as-it-comes", "best")
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """A sentence with its reference."""
-
-    text: str
-    reference: str
-    source: Language
-    target: Language
-    context: str = ""
-    protected: tuple[Protected, ...] = ()
-
-    def check(self, _translation: str, /) -> str:
-        return ""
-
-    @property
-    def direction(self) -> str:
-        return f"{self.source}-{self.target}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +81,7 @@ def main() -> None:
     if options.peers:
         os.environ["LLAMA_CPP_LIB_PATH"] = str(options.peers)
     samples = read_samples(sorted(options.data.glob(options.files)), options.n, options.half)
-    directions = list(dict.fromkeys(sample.direction for sample in samples))
+    directions = list(dict.fromkeys(direction(sample) for sample in samples))
     print(
         f"| model | way | segments/s | chrF | BLEU | {' | '.join(directions)} "
         "| loops | wrong language | remark |"
@@ -116,7 +97,7 @@ def main() -> None:
                 save(options.save / f"{model.stem}.{way}.{options.half}.json", samples, outcome.texts)
 
 
-def measured(way: str, model: Path, samples: Sequence[Sample], options: argparse.Namespace) -> Outcome:
+def measured(way: str, model: Path, samples: Sequence[Pair], options: argparse.Namespace) -> Outcome:
     if way == "server":
         with server(options.peers, model) as url:
             return of_server(url, model, samples)
@@ -134,23 +115,27 @@ def measured(way: str, model: Path, samples: Sequence[Sample], options: argparse
         engine.close()
 
 
-def read_samples(files: Sequence[Path], count: int, half: int) -> list[Sample]:
+def direction(pair: Pair) -> str:
+    return f"{pair.source}-{pair.target}"
+
+
+def read_samples(files: Sequence[Path], count: int, half: int) -> list[Pair]:
     samples = []
     for file in files:
         rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         samples += [
-            Sample(
-                row["source"],
-                row["reference"],
-                find_language(row["src_lang"]),
-                find_language(row["tgt_lang"]),
+            Pair(
+                text=row["source"],
+                reference=row["reference"],
+                source=find_language(row["src_lang"]),
+                target=find_language(row["tgt_lang"]),
             )
             for row in rows[half::2][:count]
         ]
     return samples
 
 
-def naive_prompt(model: ModelInfo, sample: Sample) -> Prompt:
+def naive_prompt(model: ModelInfo, sample: Pair) -> Prompt:
     """Return one plain instruction; for a base model, the same words as text."""
     asked = TranslationPrompt(text=sample.text, source=sample.source, target=sample.target)
     prompt = instruction(asked).prompt
@@ -158,8 +143,8 @@ def naive_prompt(model: ModelInfo, sample: Sample) -> Prompt:
     return prompt if model.is_chat else prompt.messages[-1].content + "\n"
 
 
-def naive(engine: Engine, samples: Sequence[Sample]) -> Outcome:
-    def request(item: tuple[int, Sample]) -> Generate:
+def naive(engine: Engine, samples: Sequence[Pair]) -> Outcome:
+    def request(item: tuple[int, Pair]) -> Generate:
         number, sample = item
         sampling = SamplingParams(temperature=0, max_tokens=NAIVE_TOKENS)
         return Generate(prompt=naive_prompt(engine.model, sample), sampling=sampling, id=number)
@@ -173,11 +158,11 @@ def naive(engine: Engine, samples: Sequence[Sample]) -> Outcome:
     )
 
 
-def of_server(url: str, model: Path, samples: Sequence[Sample]) -> Outcome:
+def of_server(url: str, model: Path, samples: Sequence[Pair]) -> Outcome:
     is_chat = read_header(model).chat_template is not None
     info = ModelInfo(name=model.name, chat_template="" if is_chat else None)
 
-    def ask(sample: Sample) -> str:
+    def ask(sample: Pair) -> str:
         prompt = naive_prompt(info, sample)
         body: dict[str, Any] = {"temperature": 0, "cache_prompt": True}
         if isinstance(prompt, str):
@@ -200,7 +185,7 @@ def post(url: str, body: dict[str, Any]) -> Any:
     return json.loads(urllib.request.urlopen(request, timeout=600).read())
 
 
-def ours(engine: Engine, samples: Sequence[Sample], best: int) -> Outcome:
+def ours(engine: Engine, samples: Sequence[Pair], best: int) -> Outcome:
     """Translate as `gptcli translate` does, with --best or without."""
     task = TranslateTask(best=best)
     texts, kept = [], 0
@@ -222,12 +207,12 @@ def warm(engine: Engine) -> None:
     complete(engine, Generate(prompt="warm", sampling=SamplingParams(max_tokens=2)))
 
 
-def print_row(model: str, way: str, samples: Sequence[Sample], outcome: Outcome) -> None:
+def print_row(model: str, way: str, samples: Sequence[Pair], outcome: Outcome) -> None:
     by_direction: dict[str, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
     outputs = outcome.texts
     for sample, output in zip(samples, outputs, strict=True):
-        by_direction[sample.direction][0].append(output)
-        by_direction[sample.direction][1].append(sample.reference)
+        by_direction[direction(sample)][0].append(output)
+        by_direction[direction(sample)][1].append(sample.reference)
     references = [sample.reference for sample in samples]
     each = " | ".join(f"{corpus_chrf(*pair):.1f}" for pair in by_direction.values())
     both = list(zip(samples, outputs, strict=True))
@@ -250,9 +235,14 @@ def bleu(outputs: Sequence[str], references: Sequence[str]) -> str:
     return f"{BLEU().corpus_score(list(outputs), [list(references)]).score:.1f}"
 
 
-def save(path: Path, samples: Sequence[Sample], outputs: Sequence[str]) -> None:
+def save(path: Path, samples: Sequence[Pair], outputs: Sequence[str]) -> None:
     rows = [
-        {"source": each.text, "reference": each.reference, "direction": each.direction, "output": output}
+        {
+            "source": each.text,
+            "reference": each.reference,
+            "direction": direction(each),
+            "output": output,
+        }
         for each, output in zip(samples, outputs, strict=True)
     ]
     path.write_text(json.dumps(rows, ensure_ascii=False, indent=0), encoding="utf-8")
