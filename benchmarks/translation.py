@@ -41,7 +41,7 @@ from gptcli.engine.api import (
 )
 from gptcli.engine.local import LocalEngine
 from gptcli.errors import GptcliError
-from gptcli.languages import Language, find_language
+from gptcli.languages import find_language
 from gptcli.models.gguf import read_header
 from gptcli.prompts.translation import TranslationPrompt, instruction
 from gptcli.sampling import SamplingParams
