@@ -6,13 +6,15 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
+from gptcli.cli.translating import _Translator
 from gptcli.engine.api import Generate, ModelInfo
 from gptcli.engine.scripted import Reply, ScriptedEngine, prompt_text
 from gptcli.errors import ContextOverflowError, GptcliError
@@ -517,6 +519,20 @@ def test_a_dry_run_counts(cli: Cli, script: Script, tmp_path: Path) -> None:
     assert (members["segments"], members["to_translate"]) == (2, 1)
     assert members["tokens"] >= 1
     assert not (tmp_path / "b.txt").exists()
+
+
+def test_a_dry_run_does_not_count_the_loading() -> None:
+    class SlowToLoad(_Translator):
+        def translated(self, units: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+            time.sleep(0.5)
+            for unit in units:
+                yield unit, unit
+
+    nothing: Any = None
+    results, seconds = SlowToLoad(*[nothing] * 5).timed([nothing] * 3)
+
+    assert len(results) == 3
+    assert seconds < 0.4
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
@@ -68,8 +69,8 @@ def _run(
     model = find_model(params["model"], output, task="translate")
     with opened_memory(params, output, task, model) as memory:
         if params["dry_run"]:
-            sample = _Translator(params, output, task, model, memory).translated
-            estimate(output, list(units), memory, sample, as_json=params["json"])
+            translator = _Translator(params, output, task, model, memory)
+            estimate(output, list(units), memory, translator.timed, as_json=params["json"])
             return
         run = Run(params, output, sink, len(units) if isinstance(units, list) else None)
         translator = _Translator(params, output, task, model, memory, run)
@@ -124,6 +125,18 @@ class _Translator:
             for note in engine.model.notes:
                 self.output.note(note)
             yield from results
+
+    def timed(self, units: Sequence[SegmentUnit]) -> tuple[list[Result], float]:
+        """Return the translations of some units, and the seconds they took without the loading."""
+        started = time.monotonic()
+
+        def begun() -> Iterator[SegmentUnit]:
+            nonlocal started
+            started = time.monotonic()
+            yield from units
+
+        results = [result for _, result in self.translated(begun())]
+        return results, time.monotonic() - started
 
     def _logged(self, model: ModelInfo) -> AbstractContextManager[None]:
         if self.run is None:

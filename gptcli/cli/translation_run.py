@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -132,20 +132,22 @@ def estimate(
     output: Output,
     found: Sequence[SegmentUnit],
     memory: RunMemory,
-    translated: Callable[[Sequence[SegmentUnit]], Iterator[tuple[SegmentUnit, Result]]],
+    timed: Callable[[Sequence[SegmentUnit]], tuple[Sequence[Result], float]],
     *,
     as_json: bool,
 ) -> None:
-    """Say what a run would do. A few segments are translated, to tell the tokens and the time."""
+    """Say what a run would do. A few segments are translated, to tell the tokens and the time.
+
+    `timed` gives translations and the seconds that they took.
+    """
     new = [unit for unit in found if memory.find(unit) is None]
     missing = list({memory.key(unit): unit for unit in new}.values())
     tokens, seconds = 0.0, 0.0
     if missing:
         sample = missing[:: max(1, len(missing) // SAMPLE)][:SAMPLE]
-        started = time.monotonic()
-        results = [result for _, result in translated(sample)]
+        results, seconds = timed(sample)
         share = _work(missing) / max(1, _work(sample))
-        seconds = (time.monotonic() - started) * share
+        seconds *= share
         tokens = share * sum(result.tokens for result in results if isinstance(result, Translation))
     members = {
         "segments": len(found),
