@@ -164,6 +164,15 @@ def test_white_space_before_a_continuation_belongs_to_it() -> None:
     assert event.token_counts == (1, 2)
 
 
+def test_white_space_that_is_a_token_of_its_own_belongs_to_the_prefix() -> None:
+    request = Score(prefix="It is\n", continuations=("good", "bad"))
+    _, scored = Scheduler(FakeBackend(control=[b"\n"])).run([request])
+
+    assert isinstance(scored, Scored)
+    assert scored.token_counts == (1, 1)
+    assert scored.usage.prompt_tokens == 3
+
+
 def test_a_continuation_without_tokens_has_no_score() -> None:
     (event,) = Scheduler(FakeBackend()).run([Score(prefix="It is", continuations=("",))])
 
