@@ -45,13 +45,11 @@ def peak_bytes(model: Path, window: int, *, is_full: bool = True) -> int:
         text.write(SENTENCE * (window // TOKENS_OF_SENTENCE + 1))
         text.flush()
         material = ("-f", text.name, "--overflow", "head") if is_full else ()
-        done = run(
-            [
-                *(sys.executable, "-m", "gptcli", "generate", "-m", str(model), "--raw"),
-                *("--ctx-size", str(window), "-n", str(NEW_TOKENS), "--temperature", "0"),
-                *("--gpu-layers", "0", "--json", *material, "Go on."),
-            ]
-        )
+        command = (sys.executable, "-m", "gptcli", "generate", "-m", str(model), "--raw")
+        settings = ("--ctx-size", str(window), "--gpu-layers", "0", "--temperature", "0", "--json")
+        # Where llama.cpp's extra buffers crash, the first start has two workers, and remembers it.
+        run([*command, *settings, "-n", "1", "Go on."])
+        done = run([*command, *settings, "-n", str(NEW_TOKENS), *material, "Go on."])
     return done.peak_bytes
 
 

@@ -93,13 +93,14 @@ def test_what_is_in_the_target_language_stays() -> None:
     assert (result.text, asked) == ("Bonjour à tous", [])
 
 
-def test_a_fault_is_tried_again_in_other_ways() -> None:
+@pytest.mark.parametrize("faults", [1, 2])
+def test_a_fault_is_tried_again_in_other_ways(faults: int) -> None:
     loop = "le chat le chat le chat le chat le chat"
-    result, asked = translated(Text("The cat sleeps."), loop, "Le chat dort.", loop)
+    result, asked = translated(Text("The cat sleeps."), *[loop] * faults, "Le chat dort.")
 
     assert (result.text, result.is_kept) == ("Le chat dort.", False)
-    assert len(asked) == 3  # one, then two at once
-    assert len({prompt_text(each.prompt) for each in asked}) == 3
+    assert len(asked) == faults + 1
+    assert len({prompt_text(each.prompt) for each in asked}) == faults + 1
 
 
 def test_what_fails_in_all_ways_stays_in_the_source_language() -> None:

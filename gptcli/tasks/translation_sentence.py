@@ -98,6 +98,10 @@ class Sentence:
         return text_of(self.parts)
 
     @property
+    def _clean(self) -> list[Draft]:
+        return [draft for draft in self.drafts if not draft.findings]
+
+    @property
     def _usable(self) -> list[Draft]:
         return [draft for draft in self.drafts if all(each.is_tolerable for each in draft.findings)]
 
@@ -115,9 +119,8 @@ class Sentence:
             return Draft(self.text)
         for ask in (self._first, self._again, self._carrying, self._sampled, self._in_pieces):
             yield from ask()
-            clean = [draft for draft in self.drafts if not draft.findings]
-            if clean:
-                return _most_agreeing(clean)
+            if self._clean:
+                return _most_agreeing(self._clean)
         if self._usable:
             return _most_agreeing(self._usable)
         if self.errors and not self.drafts:
@@ -135,8 +138,11 @@ class Sentence:
         forms = self.settings.forms
         if self._usable and Fault.LEFT in self._faults and self._may_have_only_names:
             yield from self._ask([self._request(forms[0], constraint=only_names())])
-        else:
-            yield from self._ask([self._request(form) for form in forms[1:3]])
+            return
+        for form in forms[1:3]:  # in turn: the examples of each take as long to read as an answer
+            yield from self._ask([self._request(form)])
+            if self._clean:
+                return
 
     def _carrying(self) -> Job[None]:
         pieces = self._pieces_to_carry()
