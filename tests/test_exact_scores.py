@@ -23,8 +23,8 @@ LABELS = (" yes", " no")
 LONG_LABELS = (" yes", " not at all", " not so", " no by no means")
 
 
-def backend_of(**options: object) -> tuple[FakeBackend, FakeTiledContext]:
-    backend = FakeBackend(window=4000)
+def backend_of(window: int = 20_000, **options: object) -> tuple[FakeBackend, FakeTiledContext]:
+    backend = FakeBackend(window=window)
     context = FakeTiledContext(backend, **options)  # type: ignore[arg-type]
     backend.tiled = context
     return backend, context
@@ -105,6 +105,14 @@ def test_a_text_longer_than_an_evaluation() -> None:
     assert context.evaluations > 1000 // context.batch_tokens
 
 
+def test_a_long_head_needs_no_more_sequences_than_llama_cpp_has() -> None:
+    backend, context = backend_of()
+    head = "".join(WORDS[n % 7] for n in range(12_000)) + " then "
+    scores(backend, [request(head, ["a"] * 400, LONG_LABELS, number=n) for n in range(3)])
+
+    assert all(sequences <= 256 for sequences, _ in context.opened)
+
+
 def test_another_head_takes_the_place_of_the_first() -> None:
     backend, _ = backend_of()
     first, second = request("It is ", ["a"], number=1), request("They are ", ["a"], number=2)
@@ -115,7 +123,7 @@ def test_another_head_takes_the_place_of_the_first() -> None:
 
 
 def test_a_text_that_cannot_be_scored_fails_alone() -> None:
-    backend, _ = backend_of()
+    backend, _ = backend_of(4000)
     too_long = request("It is ", ["a"] * 5000, number=1)
     empty = Score(prefix="It is", continuations=("",), head="It", id=2)
     events = list(Scheduler(backend, 8).run([request("It is ", ["a"]), too_long, empty]))

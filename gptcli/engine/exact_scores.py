@@ -34,6 +34,7 @@ SPARE = (
 KIND = "exact"  # of what is kept on the disk: other prompts are evaluated in other ways
 HEAD, FIRST_TEXT, FIRST_BRANCH = 0, 1, 1 + TEXTS  # sequences
 FIRST_FILLER = FIRST_BRANCH + BRANCHES
+FILLERS = CELLS // TILE + BRANCHES + 2  # at most: each fills a tile at least; a text alone needs one
 
 
 @dataclass(slots=True, kw_only=True)
@@ -161,7 +162,7 @@ class ExactScorer:
             self._forget()
             self._cells = 0
             cells = -(-needed // 1024) * 1024
-            self._context.open(FIRST_FILLER + cells // TILE + 1, cells)
+            self._context.open(FIRST_FILLER + FILLERS, cells)
             self._cells = cells
         if self._filler is not None and self._head == head:
             return
