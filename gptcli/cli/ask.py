@@ -50,7 +50,7 @@ def ask(
         bool,
         option(
             "--show-passages",
-            help="Say on stderr which passages are read.",
+            help="Show on stderr the passages that are read.",
             panel=DOCUMENTS_PANEL,
         ),
     ] = False,

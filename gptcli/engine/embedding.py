@@ -10,6 +10,7 @@ from typing import Protocol
 
 from gptcli.engine.api import Embed, Embedded, Failed, HiddenState, ModelInfo, Request, Usage
 from gptcli.engine.cells import common_prefix
+from gptcli.engine.together import taken_together
 from gptcli.errors import ContextOverflowError, GptcliError, UsageError
 
 EMBED_TOKENS = 2048  # the longest text to embed
@@ -49,20 +50,13 @@ class Embedder:
 
         Raises UsageError for a layer that there is not, or for no text.
         """
-        batch = [self._encoded(first)]
-        while first.states and waiting and len(batch) < TEXTS_AT_ONCE:
-            following = waiting[0]
-            if not (isinstance(following, Embed) and following.states == first.states):
-                break
-            try:
-                text = self._encoded(following)
-            except GptcliError:  # it is told when it is the first
-                break
-            if not self._fits([*batch, text]):
-                break
-            waiting.popleft()
-            batch.append(text)
-        return batch
+
+        def encode(request: Request) -> EmbedText | None:
+            if isinstance(request, Embed) and first.states and request.states == first.states:
+                return self._encoded(request)
+            return None
+
+        return taken_together(self._encoded(first), waiting, encode, self._fits)
 
     def embed(self, batch: Sequence[EmbedText]) -> list[Embedded | Failed]:
         """Return each text's result; a failure is that of all. Raises what stopped the evaluation."""
@@ -107,6 +101,8 @@ class Embedder:
             )
 
     def _fits(self, batch: Sequence[EmbedText]) -> bool:
+        if len(batch) > TEXTS_AT_ONCE:
+            return False
         texts = [text.tokens for text in batch]
         shared = shared_prefix(texts)
         own = sum(len(text) - shared for text in texts)

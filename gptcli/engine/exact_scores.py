@@ -20,6 +20,7 @@ from gptcli.engine.cells import common_prefix
 from gptcli.engine.prompt_cache import LEAST_TOKENS, PromptCache
 from gptcli.engine.prompts import PromptEncoder
 from gptcli.engine.strands import Branch, branches_of
+from gptcli.engine.together import taken_together
 from gptcli.errors import GptcliError
 
 TILE = 64  # cells, and the fewest tokens of an evaluation
@@ -97,22 +98,17 @@ class ExactScorer:
 
         Raises GptcliError for what cannot be scored.
         """
-        batch = [self._encoded(first)]
-        room = self._context.batch_tokens - len(batch[0].own)
-        while waiting and len(batch) < TEXTS:
-            following = waiting[0]
-            if not (isinstance(following, Score) and following.head == first.head):
-                break
-            try:
-                text = self._encoded(following)
-            except GptcliError:  # it is told when it is the first
-                break
-            room -= len(text.own)
-            if room < 0:
-                break
-            waiting.popleft()
-            batch.append(text)
-        return batch
+
+        def encode(request: Request) -> ScoredText | None:
+            if isinstance(request, Score) and request.head == first.head:
+                return self._encoded(request)
+            return None
+
+        return taken_together(self._encoded(first), waiting, encode, self._fits)
+
+    def _fits(self, batch: Sequence[ScoredText]) -> bool:
+        own = sum(len(text.tokens) - text.shared for text in batch)
+        return len(batch) <= TEXTS and own <= self._context.batch_tokens
 
     def score(self, batch: Sequence[ScoredText]) -> list[Scored | Failed]:
         """Return each text's result; a failure is that of all. Raises Aborted."""

@@ -56,6 +56,7 @@ class Classifier:
     def __init__(self, engine: Engine, task: LabelTask) -> None:
         self._engine = engine
         self.task = task
+        self._heads = {form.name: form.head for form in task.forms}
 
     def classify(
         self, items: Iterable[T], text_of: Callable[[T], str]
@@ -87,7 +88,7 @@ class Classifier:
         return Score(
             prefix=unit.form.prompt(unit.part),
             continuations=unit.form.continuations,
-            head=unit.form.head,
+            head=self._heads[unit.form.name],
             id=unit.number,
         )
 

@@ -17,6 +17,7 @@ from gptcli.engine.llama.devices import kv_bytes_per_token
 from gptcli.engine.llama.hidden_states import HiddenStates
 from gptcli.engine.llama.model import LlamaModel
 from gptcli.engine.llama.sampler import Logits, Sampler, log_sum_exp, logprobs
+from gptcli.engine.llama.states import restored, saved, state_size
 from gptcli.engine.llama.tiled_context import LlamaTiledContext
 from gptcli.engine.machine import memory
 from gptcli.errors import ContextOverflowError, GptcliError, MemoryFitError
@@ -187,20 +188,13 @@ class LlamaBackend(LlamaModel):
 
         None if that is more than an eighth of the weights: its copy would show in the peak of memory.
         """
-        size = self._lib.llama_state_seq_get_size(self._context, sequence)
-        if size > self.info.size_bytes // 8:
+        if state_size(self._lib, self._context, sequence) > self.info.size_bytes // 8:
             return None
-        buffer = (ctypes.c_uint8 * size)()
-        written = self._lib.llama_state_seq_get_data(self._context, buffer, size, sequence)
-        return memoryview(buffer)[:written]  # a copy more would show in the peak
+        return saved(self._lib, self._context, sequence)
 
     def restore_state(self, sequence: int, state: bytearray | memoryview) -> bool:
         """Fill an empty sequence with a saved state; False if it does not fit."""
-        buffer = (ctypes.c_uint8 * len(state)).from_buffer(state)
-        read = self._lib.llama_state_seq_set_data(self._context, buffer, len(state), sequence)
-        if read == 0:
-            self.clear(sequence)
-        return bool(read)
+        return restored(self._lib, self._context, sequence, state)
 
     def _reaches_back(self, sequence: int, length: int) -> bool:
         """Tell whether the sequence's memory has all that a token at `length` looks at."""

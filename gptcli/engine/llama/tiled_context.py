@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from gptcli.engine.backend import Aborted, Span
 from gptcli.engine.exact_scores import TILE
 from gptcli.engine.llama.batch import decode
 from gptcli.engine.llama.sampler import Logits, logprobs
+from gptcli.engine.llama.states import restored, saved
 from gptcli.errors import GptcliError
 
 TOKENS_MULTIPLE, ROWS_MULTIPLE = 16, 4  # rows of activations that are multiplied together
@@ -75,17 +75,10 @@ class LlamaTiledContext:
         self._lib.llama_memory_seq_rm(self._memory, sequence, start, end)
 
     def save(self, sequence: int) -> memoryview:
-        size = self._lib.llama_state_seq_get_size(self._context, sequence)
-        buffer = (ctypes.c_uint8 * size)()
-        written = self._lib.llama_state_seq_get_data(self._context, buffer, size, sequence)
-        return memoryview(buffer)[:written]
+        return saved(self._lib, self._context, sequence)
 
     def restore(self, sequence: int, state: memoryview | bytearray) -> bool:
-        buffer = (ctypes.c_uint8 * len(state)).from_buffer(state)
-        read = self._lib.llama_state_seq_set_data(self._context, buffer, len(state), sequence)
-        if not read:
-            self.drop(sequence)
-        return bool(read)
+        return restored(self._lib, self._context, sequence, state)
 
     def clear(self) -> None:
         self._lib.llama_memory_clear(self._memory, True)
