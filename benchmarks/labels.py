@@ -12,7 +12,8 @@ cached prompts, a word each) with the same examples and asked plainly; and the r
 against llama-bench's. Measure on an idle machine.
 
 With --keep, what was measured of the models is written as gptcli/store/calibrations.toml has it; --form
-MODEL:LABELS:FORM (the file's name, 2 or 3) chooses a form by these figures instead of by the sample.
+MODEL:LABELS:FORM (the file's name; 2 or 3, for Chinese texts 2zh or 3zh) chooses a form by these figures
+instead of by the sample.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, help="folder of llama-server and llama-bench")
     parser.add_argument("-n", "--texts", type=int, default=1000, help="texts to measure speed with")
     parser.add_argument("--keep", type=Path, help="file for the calibrations of these models")
-    parser.add_argument("--form", action="append", default=[], help="MODEL:2|3:FORM")
+    parser.add_argument("--form", action="append", default=[], help="MODEL:2|3|2zh|3zh:FORM")
     parser.add_argument("--no-naive", action="store_true", help="leave out the plain question")
     options = parser.parse_args()
     if options.keep:
@@ -103,7 +104,8 @@ def print_ours(engine: Engine, name: str, items: Sequence[Item]) -> None:
 
 def calibrated(engine: Engine, with_neutral: bool) -> LabelTask:
     question: Question = sentiment_question(with_neutral=with_neutral, is_chat=engine.model.is_chat)
-    return question.task(measure(engine, question, lambda *_: None))
+    choices = [measure(engine, each, lambda *_: None) for each in (question, question.chinese) if each]
+    return question.task(*choices)
 
 
 def keep_calibrations(path: Path, models: Sequence[Path], forms: Sequence[str]) -> None:
@@ -114,12 +116,15 @@ def keep_calibrations(path: Path, models: Sequence[Path], forms: Sequence[str]) 
             LocalEngine(EngineSettings(model_path=str(model), model_name=model.stem))
         ) as engine:
             lines.append(f"[{model_fingerprint(model)}] # {model.stem}\n")
-            for with_neutral in (False, True):
-                question = sentiment_question(with_neutral=with_neutral, is_chat=engine.model.is_chat)
-                wanted = f"{model.stem}:{len(question.labels)}:"
+            is_chat = engine.model.is_chat
+            asked = [sentiment_question(with_neutral=each, is_chat=is_chat) for each in (False, True)]
+            questions = [(question, "") for question in asked]
+            questions += [(question.chinese, "zh") for question in asked if question.chinese]
+            for question, language in questions:
+                wanted = f"{model.stem}:{len(question.labels)}{language}:"
                 chosen = [form.removeprefix(wanted) for form in forms if form.startswith(wanted)]
-                asked = tuple(form for form in question.forms if form.name in chosen) or question.forms
-                choice = measure(engine, dataclasses.replace(question, forms=asked), lambda *_: None)
+                compared = question.only(chosen[0]) if chosen else question
+                choice = measure(engine, compared, lambda *_: None)
                 weights, biases = (
                     ", ".join(f"{value:.4f}" for value in values)
                     for values in (choice.calibration.weights, choice.calibration.biases)

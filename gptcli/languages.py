@@ -5,6 +5,7 @@ Import `langcodes` where it is used: it costs other commands 30 ms.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ LONGEST = 60  # characters of a tag or a name
 NEAR = 3  # names that are suggested
 # What people call the ones that CLDR calls otherwise.
 MACROLANGUAGES: Mapping[str, str] = {"cmn": "zh", "nb": "no", "arb": "ar", "fil": "tl"}
+KANA = re.compile(r"[\u3041-\u309f\u30a0-\u30ff\uff66-\uff9f]")
+HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 UNSPACED = frozenset({"Hans", "Hant", "Hani", "Jpan", "Thai", "Laoo", "Khmr", "Mymr", "Tibt"})
 
 
@@ -76,6 +79,17 @@ def find_language(text: str) -> Language:
             hint=", ".join(near) if near else "a BCP 47 tag or a name: fr, pt-BR, German, 日本語",
         )
     return found
+
+
+def is_unspaced(text: str) -> bool:
+    """Tell whether a text is in Chinese or Japanese for the most part."""
+    letters = sum(map(str.isalpha, text))
+    return 3 * (len(HAN.findall(text)) + len(KANA.findall(text))) > letters
+
+
+def is_chinese(text: str) -> bool:
+    """Tell whether a text is in Chinese for the most part, by its script alone."""
+    return is_unspaced(text) and not KANA.search(text)
 
 
 def name_in(language: Language, tag: str) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from gptcli import paths
+from gptcli.languages import is_chinese
+from gptcli.tasks.label_setup import SENTIMENT_WINDOW_BYTES, sentiment_question
 from tests.conftest import Cli
 from tests.tiny_gguf import make_tiny_model
 
@@ -23,6 +25,35 @@ def chat_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(make_tiny_model(path, context_length=8192, chat_template=CHAT_TEMPLATE))
 
 
+@pytest.mark.parametrize("is_chat", [False, True])
+@pytest.mark.parametrize("with_neutral", [False, True])
+def test_chinese_texts_have_a_question_of_their_own(is_chat: bool, with_neutral: bool) -> None:
+    question = sentiment_question(with_neutral=with_neutral, is_chat=is_chat)
+    chinese = question.chinese
+
+    assert chinese is not None
+    assert chinese.digest != question.digest
+    assert chinese.labels == question.labels
+    texts = [each.text for each in chinese.sample]
+    assert all(map(is_chinese, texts))
+    for asked in (question, chinese):
+        shown = {each.text for form in asked.forms for each in form.examples}
+        sample = [each.text for each in asked.sample]
+        assert len(set(sample)) == len(sample)
+        assert not shown & set(sample)
+    for form in (*question.forms, *chinese.forms):
+        assert form.name in question.only(form.name).task(None).forms[0].name
+        assert {each.label for each in form.examples} == set(range(len(question.labels)))
+
+
+def test_only_leaves_one_form_for_chinese_too() -> None:
+    one = sentiment_question(with_neutral=False, is_chat=True).only("chat")
+
+    assert one.chinese is not None
+    assert [form.name for form in (*one.forms, *one.chinese.forms)] == ["chat", "chat"]
+    assert one.window_bytes == SENTIMENT_WINDOW_BYTES
+
+
 def kept() -> list[Path]:
     return list(paths.calibrations_dir().glob("*"))
 
@@ -36,7 +67,7 @@ def test_a_form_that_does_not_fit_is_left_out(cli: Cli, chat_model: str) -> None
     assert "form chat, calibration" in small.stderr
 
     whole = cli(*command)
-    assert (whole.status, len(kept())) == (0, 1)
+    assert (whole.status, len(kept())) == (0, 2)  # Chinese texts have one of their own
     assert "too long" not in whole.stderr
 
 
@@ -45,7 +76,7 @@ def test_what_a_small_model_can_is_kept(cli: Cli, tmp_path: Path) -> None:
 
     first, second = (cli("sentiment", "a good thing", "-m", str(path), "-v") for _ in range(2))
 
-    assert (first.status, second.status, len(kept())) == (0, 0, 1)
+    assert (first.status, second.status, len(kept())) == (0, 0, 2)
     assert "too long" in first.stderr
     assert "too long" not in second.stderr
     assert second.stdout == first.stdout

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,7 @@ from gptcli.messages import Conversation, Message
 from gptcli.prompts.labels import Example, Label, LabelForm, harmless, log_softmax, parse_labels
 from gptcli.prompts.topics import LISTED_CHARACTERS, label_form
 from gptcli.tasks.calibration import Calibration, uncalibrated
-from gptcli.tasks.labels import Classification, Classifier, LabelTask
+from gptcli.tasks.labels import Classification, Classifier, LabelTask, weighted_mean
 from tests.rule_engine import RuleEngine, by_words
 
 FORM = LabelForm(name="f", line="Text: {text}\nLabel:", words=(("down", "Down"), ("up",)))
@@ -99,6 +100,33 @@ def test_windows_are_combined_by_their_lengths() -> None:
         for a, b in zip(log_odds(first), log_odds(second), strict=True)
     ]
     assert found.log_odds == pytest.approx(expected)
+
+
+CHINESE_FORM = LabelForm(name="zh", line="文：{text}\n标：", words=(("down",), ("up",)))
+CHINESE_TASK = LabelTask(
+    labels=("down", "up"),
+    forms=(CHINESE_FORM,),
+    calibration=Calibration((1.0,), (-1.0, 1.0)),
+)
+
+
+def test_each_window_is_asked_about_in_its_script() -> None:
+    asked = replace(task(size=40), chinese=CHINESE_TASK)
+    engine = RuleEngine(RULE)
+    texts = ["good", "房间很好", "It was good as a whole. 这个房间干净又安静。"]
+
+    results = [found for _, found in Classifier(engine, asked).classify(texts, str)]
+
+    prefixes = [str(each.prefix) for each in engine.requests if isinstance(each, Score)]
+    assert [prefix[0] for prefix in prefixes] == ["T", "文", "T", "文"]
+    chinese, both = results[1:]
+    assert isinstance(chinese, Classification)
+    assert isinstance(both, Classification)
+    (alone,) = classified(["房间很好"], CHINESE_TASK)
+    assert chinese == alone
+    parts = [log_odds("It was good as a whole."), chinese.log_odds]
+    sizes = len("It was good as a whole."), len("这个房间干净又安静。")
+    assert both.log_odds == pytest.approx(weighted_mean(parts, sizes))
 
 
 def test_calibration_is_applied_before_windows_are_combined() -> None:

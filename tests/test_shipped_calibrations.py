@@ -16,7 +16,9 @@ def test_every_shipped_calibration_can_be_found() -> None:
         question.digest: question
         for with_neutral in (False, True)
         for is_chat in (False, True)
-        for question in (sentiment_question(with_neutral=with_neutral, is_chat=is_chat),)
+        for whole in (sentiment_question(with_neutral=with_neutral, is_chat=is_chat),)
+        for question in (whole, whole.chinese)
+        if question is not None
     }
 
     assert SHIPPED

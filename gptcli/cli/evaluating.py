@@ -27,7 +27,7 @@ from gptcli.prompts.sentiment import WITH_NEUTRAL
 from gptcli.store.heads import find_head
 from gptcli.tasks.evaluation import Evaluation, Item, evaluate_labels
 from gptcli.tasks.heads import AnyClassifier
-from gptcli.tasks.label_setup import Question, measure, sentiment_question
+from gptcli.tasks.label_setup import Choice, Question, measure, sentiment_question
 from gptcli.tasks.labels import Classifier
 
 
@@ -140,17 +140,14 @@ def _label_variants(
         yield _label_variant("own form", classifier_of(engine, question, params, output), items, labels)
         return
     for form in _forms(question, params["form"]):
-        one = Question(
-            labels=question.labels,
-            forms=tuple(each for each in question.forms if each.name == form),
-            sample=question.sample,
-            texts=question.texts,
-        )
-        choice = None
+        one = question.only(form)
+        choices: list[Choice | None] = [None]
         if params["calibration"]:
-            with Progress(output, f"measuring the form {form}") as progress:
-                choice = measure(engine, one, progress.update)
-        yield _label_variant(form, Classifier(engine, one.task(choice)), items, labels)
+            choices = []
+            for each in filter(None, (one, one.chinese)):
+                with Progress(output, f"measuring the form {form}") as progress:
+                    choices.append(measure(engine, each, progress.update))
+        yield _label_variant(form, Classifier(engine, one.task(*choices)), items, labels)
 
 
 def _forms(question: Question, wanted: Sequence[str]) -> list[str]:

@@ -25,7 +25,13 @@ from gptcli.store.calibrations import find_choice, keep_choice
 from gptcli.store.heads import find_head
 from gptcli.tasks.explain import Explained, View, explain
 from gptcli.tasks.heads import AnyClassifier, Head, HeadClassifier
-from gptcli.tasks.label_setup import Question, label_question, measure, sentiment_question
+from gptcli.tasks.label_setup import (
+    Choice,
+    Question,
+    label_question,
+    measure,
+    sentiment_question,
+)
 from gptcli.tasks.labels import Classification, Classifier
 
 Params = dict[str, Any]
@@ -214,10 +220,20 @@ def classifier_of(engine: Engine, question: Question, params: Params, output: Ou
     """Return the classifier for a model. What is not known of it yet is measured, and kept."""
     if not params["calibration"]:
         return Classifier(engine, question.task(None))
+    choice = _choice(engine, question, params, output)
+    chinese = None
+    if question.chinese is not None:
+        chinese = _choice(engine, question.chinese, params, output, " for Chinese")
+    return Classifier(engine, question.task(choice, chinese))
+
+
+def _choice(
+    engine: Engine, question: Question, params: Params, output: Output, what: str = ""
+) -> Choice:
     model, digest = fingerprint(engine.model), question.digest
     choice = find_choice(model, digest, len(question.labels))
     if choice is None:
-        with Progress(output, "measuring the model, once") as progress:
+        with Progress(output, f"measuring the model{what}, once") as progress:
             choice = measure(engine, question, progress.update)
         if choice.left_out:
             output.note(
@@ -227,8 +243,8 @@ def classifier_of(engine: Engine, question: Question, params: Params, output: Ou
         is_final = not choice.left_out or engine.model.context_limit >= engine.model.context_length
         if is_final and not params["no_log"]:
             keep_choice(model, digest, choice)
-    output.note(f"form {choice.form}, calibration {choice.calibration}")
-    return Classifier(engine, question.task(choice))
+    output.note(f"form{what} {choice.form}, calibration {choice.calibration}")
+    return choice
 
 
 def fingerprint(model: ModelInfo) -> str:

@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from gptcli.engine.api import Prompt
+from gptcli.languages import is_unspaced
 from gptcli.messages import Conversation, Message
 from gptcli.prompts.labels import harmless
-
-_SCRIPTS_WITHOUT_SPACES = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,12 +242,6 @@ CHINESE = AskForm(
 def form_for(passage: str) -> AskForm:
     """Return the form in the script of a passage, because the answer is a part of it."""
     return CHINESE if is_unspaced(passage) else ENGLISH
-
-
-def is_unspaced(text: str) -> bool:
-    """Tell whether a text is in Chinese or Japanese for the most part."""
-    letters = sum(character.isalpha() for character in text)
-    return 3 * len(_SCRIPTS_WITHOUT_SPACES.findall(text)) > letters
 
 
 def plain_prompt(question: str, *, is_chat: bool) -> Prompt:

@@ -6,11 +6,19 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
+from typing import Literal
 
+from gptcli.languages import is_chinese
 from gptcli.prompts.labels import Example, LabelForm
+
+# Of examples and sample: of several languages, or Chinese. A model that was calibrated on English texts
+# finds Chinese ones too positive: the 270M base is right in 0.77 of hotel reviews then, else in 0.87.
+Language = Literal["any", "chinese"]
 
 BINARY = ("negative", "positive")
 WITH_NEUTRAL = ("negative", "neutral", "positive")
+
+CHAT_SHOTS = 4  # examples of each label in a conversation
 
 # The words that stand for the labels, in forms of different kinds.
 SENTIMENT = {
@@ -25,55 +33,50 @@ VERDICT = {
 }
 
 
-def sentiment_forms(labels: Sequence[str], *, is_chat: bool) -> tuple[LabelForm, ...]:
+def sentiment_forms(
+    labels: Sequence[str], *, is_chat: bool, language: Language = "any"
+) -> tuple[LabelForm, ...]:
     """Return the forms that a model may be asked in; `is_chat`: it has a chat template."""
     kind = "Text" if len(labels) > 2 else "Review"
-    forms = [
-        _form("sentiment", f"{kind}: {{text}}\nSentiment:", labels, SENTIMENT, shots=12),
-        _form("verdict", f"{kind}: {{text}}\nVerdict:", labels, VERDICT, shots=12),
-    ]
+    examples = tuple(_in_turns(_sentences(language)["examples"], labels))
+
+    def form(name: str, line: str, words: Mapping[str, tuple[str, ...]]) -> LabelForm:
+        return LabelForm(
+            name=name,
+            line=f"{kind}: {{text}}\n{line}:",
+            words=tuple(words[label] for label in labels),
+            examples=examples,
+        )
+
+    forms = [form("sentiment", "Sentiment", SENTIMENT), form("verdict", "Verdict", VERDICT)]
     if is_chat:
         choice = ", ".join(labels[:-1]) + f" or {labels[-1]}"
-        instruction = f"Is the text {choice}? Answer with one word."
         forms.append(
-            _form("chat", "{text}", labels, SENTIMENT, shots=4, instruction=instruction, is_chat=True)
+            LabelForm(
+                name="chat",
+                line="{text}",
+                words=tuple(SENTIMENT[label] for label in labels),
+                examples=examples[: CHAT_SHOTS * len(labels)],
+                instruction=f"Is the text {choice}? Answer with one word.",
+                is_chat=True,
+            )
         )
     return tuple(forms)
 
 
-def sentiment_sample(labels: Sequence[str]) -> list[Example]:
+def sentiment_sample(labels: Sequence[str], language: Language = "any") -> list[Example]:
     """Return texts with the positions of their labels, alike many of each, in turns."""
-    return _in_turns(_sentences()["sample"], labels, most=None)
+    sample = _sentences("any")["sample"]
+    if language == "chinese":
+        own = _sentences(language)["sample"]
+        sample = {label: [*filter(is_chinese, sample[label]), *own[label]] for label in labels}
+    return _in_turns(sample, labels)
 
 
-def _form(
-    name: str,
-    line: str,
-    labels: Sequence[str],
-    words: Mapping[str, tuple[str, ...]],
-    *,
-    shots: int,
-    instruction: str = "",
-    is_chat: bool = False,
-) -> LabelForm:
-    return LabelForm(
-        name=name,
-        line=line,
-        words=tuple(words[label] for label in labels),
-        examples=tuple(_in_turns(_sentences()["examples"], labels, most=shots)),
-        instruction=instruction,
-        is_chat=is_chat,
-    )
-
-
-def _in_turns(
-    texts: Mapping[str, Sequence[str]], labels: Sequence[str], most: int | None
-) -> list[Example]:
+def _in_turns(texts: Mapping[str, Sequence[str]], labels: Sequence[str]) -> list[Example]:
     """Return examples of the labels in turns; each round begins with another label than the last."""
     found = []
-    for number, texts_of_round in enumerate(
-        zip(*(texts[label][:most] for label in labels), strict=True)
-    ):
+    for number, texts_of_round in enumerate(zip(*(texts[label] for label in labels), strict=True)):
         for n in range(len(labels)):
             at = (n + number) % len(labels)
             found.append(Example(texts_of_round[at], at))
@@ -81,7 +84,8 @@ def _in_turns(
 
 
 @cache
-def _sentences() -> Mapping[str, Mapping[str, Sequence[str]]]:
-    source = files("gptcli.prompts").joinpath("sentiment.toml")
+def _sentences(language: Language) -> Mapping[str, Mapping[str, Sequence[str]]]:
+    name = "sentiment_zh.toml" if language == "chinese" else "sentiment.toml"
+    source = files("gptcli.prompts").joinpath(name)
     found: Mapping[str, Mapping[str, Sequence[str]]] = tomllib.loads(source.read_text(encoding="utf-8"))
     return found

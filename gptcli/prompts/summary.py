@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gptcli.engine.api import Prompt
+from gptcli.languages import is_unspaced
 from gptcli.messages import Conversation, Message
-from gptcli.prompts.ask import is_unspaced
 from gptcli.prompts.labels import harmless
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from gptcli.languages import MACROLANGUAGES
+from gptcli.languages import HAN, KANA, MACROLANGUAGES
 
 UNSURE = 0.6  # a lower probability is worth a warning
 UNKNOWN = "und"  # BCP 47: undetermined
@@ -23,8 +23,6 @@ LONGEST = 2000  # characters that are looked at
 CONSIDERED = 30  # of the model's languages
 
 _NOT_LANGUAGE = re.compile(r"https?://\S+|\S+@\S+\.\w+|</?\w[^<>]*>|\{[^{}]*\}|[\d_`*#<>|=~^\\/]+")
-_KANA = re.compile(r"[\u3041-\u309f\u30a0-\u30ff\uff66-\uff9f]")
-_HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _HANGUL = re.compile(r"[\u1100-\u11ff\u3130-\u318f\uac00-\ud7af]")
 # Of the model's 176 languages those with a literature of some size, by Ethnologue and Wikipedia alike.
 COMMON = frozenset(
@@ -74,7 +72,7 @@ def detect(text: str, among: Collection[str] = ()) -> Detection:
 
 def _by_script(text: str, letters: int) -> dict[str, float]:
     """Return what the script alone tells, where it tells it."""
-    kana, han, hangul = (len(script.findall(text)) for script in (_KANA, _HAN, _HANGUL))
+    kana, han, hangul = (len(script.findall(text)) for script in (KANA, HAN, _HANGUL))
     if kana + han + hangul < letters / 3:
         return {}
     if hangul > kana + han:

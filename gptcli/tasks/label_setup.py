@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gptcli.engine.api import Engine, ModelInfo, Score, Scored
 from gptcli.errors import ContextOverflowError
 from gptcli.prompts.labels import Example, Label, LabelForm
-from gptcli.prompts.sentiment import BINARY, WITH_NEUTRAL, sentiment_forms, sentiment_sample
+from gptcli.prompts.sentiment import (
+    BINARY,
+    WITH_NEUTRAL,
+    Language,
+    sentiment_forms,
+    sentiment_sample,
+)
 from gptcli.prompts.topics import SAMPLE, label_form
 from gptcli.tasks.calibration import (
     Calibration,
@@ -46,7 +52,8 @@ class Question:
     """What is to be known of texts, in every form that a model might be asked in.
 
     `sample` is what a model is measured on: texts with labels, or without if none are known. Long texts
-    are read in windows of `window_bytes`.
+    are read in windows of `window_bytes`. `chinese` is the question for Chinese texts, where it is
+    another: the bias of a small model differs from script to script.
     """
 
     labels: tuple[str, ...]
@@ -55,6 +62,7 @@ class Question:
     texts: tuple[str, ...] = ()
     is_multi: bool = False
     window_bytes: int = WINDOW_BYTES
+    chinese: Question | None = None
 
     @property
     def digest(self) -> str:
@@ -62,8 +70,13 @@ class Question:
         parts = (self.labels, self.forms, self.sample, self.texts)
         return hashlib.sha256(repr(parts).encode("utf-8", "replace")).hexdigest()[:24]
 
-    def task(self, choice: Choice | None) -> LabelTask:
-        """Return the task for a model whose choice is known; None: the first form, not calibrated."""
+    def only(self, form: str) -> Question:
+        """Return the question in this form alone."""
+        forms = tuple(each for each in self.forms if each.name == form)
+        return replace(self, forms=forms, chinese=self.chinese and self.chinese.only(form))
+
+    def task(self, choice: Choice | None, chinese: Choice | None = None) -> LabelTask:
+        """Return the task for a model whose choices are known; None: the first form, not calibrated."""
         choice = choice or Choice(self.forms[0].name, uncalibrated(1, len(self.labels)))
         form = next(form for form in self.forms if form.name == choice.form)
         return LabelTask(
@@ -72,18 +85,24 @@ class Question:
             calibration=choice.calibration,
             is_multi=self.is_multi,
             window_bytes=self.window_bytes,
+            chinese=self.chinese.task(chinese) if self.chinese else None,
         )
 
 
 def sentiment_question(*, with_neutral: bool, is_chat: bool) -> Question:
     """Return the question whether a text is positive or negative."""
     labels = WITH_NEUTRAL if with_neutral else BINARY
-    return Question(
-        labels=labels,
-        forms=sentiment_forms(labels, is_chat=is_chat),
-        sample=tuple(sentiment_sample(labels)),
-        window_bytes=SENTIMENT_WINDOW_BYTES,
-    )
+
+    def question(language: Language, chinese: Question | None = None) -> Question:
+        return Question(
+            labels=labels,
+            forms=sentiment_forms(labels, is_chat=is_chat, language=language),
+            sample=tuple(sentiment_sample(labels, language)),
+            window_bytes=SENTIMENT_WINDOW_BYTES,
+            chinese=chinese,
+        )
+
+    return question("any", question("chinese"))
 
 
 def label_question(labels: Sequence[Label], *, is_multi: bool = False) -> Question:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Generic, TypeVar
 
-from gptcli.engine.api import Engine, Request, Score, Scored
+from gptcli.engine.api import Engine, Prompt, Request, Score, Scored
 from gptcli.errors import GptcliError
+from gptcli.languages import is_chinese
 from gptcli.prompts.labels import LabelForm, log_softmax
 from gptcli.tasks.calibration import Calibration
 from gptcli.tasks.ordered import Result, run_ordered
@@ -23,13 +24,21 @@ WINDOW_BYTES = 2400  # of a long text at a time: some 500 tokens of English
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelTask:
-    """What is asked of every text. With `is_multi` none or several labels may be right."""
+    """What is asked of every text. With `is_multi` none or several labels may be right.
+
+    `chinese` is asked of Chinese texts instead: the same, but in another form or calibrated otherwise.
+    """
 
     labels: tuple[str, ...]
     forms: tuple[LabelForm, ...]
     calibration: Calibration
     is_multi: bool = False
     window_bytes: int = WINDOW_BYTES
+    chinese: LabelTask | None = None
+
+    def for_text(self, text: str) -> LabelTask:
+        """Return what is asked of a text."""
+        return self.chinese if self.chinese is not None and is_chinese(text) else self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +65,7 @@ class Classifier:
     def __init__(self, engine: Engine, task: LabelTask) -> None:
         self._engine = engine
         self.task = task
-        self._heads = {form.name: form.head for form in task.forms}
+        self._heads: dict[LabelForm, Prompt] = {}
 
     def classify(
         self, items: Iterable[T], text_of: Callable[[T], str]
@@ -88,9 +97,15 @@ class Classifier:
         return Score(
             prefix=unit.form.prompt(unit.part),
             continuations=unit.form.continuations,
-            head=self._heads[unit.form.name],
+            head=self._head(unit.form),
             id=unit.number,
         )
+
+    def _head(self, form: LabelForm) -> Prompt:
+        """Return a form's head, which is long, made once."""
+        if form not in self._heads:
+            self._heads[form] = form.head
+        return self._heads[form]
 
     def _units(self, items: Iterable[T], text_of: Callable[[T], str]) -> Iterator[_Unit[T]]:
         numbers = count()
@@ -98,16 +113,22 @@ class Classifier:
             try:
                 text = text_of(item)
             except GptcliError as error:
-                yield _Unit(item=item, text="", problem=error)
+                yield _Unit(item=item, text="", task=self.task, problem=error)
                 continue
             parts = windows(text, self.task.window_bytes)
-            asked = [(part.text, form) for part in parts for form in self.task.forms]
+            tasks = [self.task.for_text(part.text) for part in parts]
+            asked = [
+                (part.text, task, form)
+                for part, task in zip(parts, tasks, strict=True)
+                for form in task.forms
+            ]
             if not asked:
-                yield _Unit(item=item, text=text)
-            for n, (part, form) in enumerate(asked, 1):
+                yield _Unit(item=item, text=text, task=self.task)
+            for n, (part, task, form) in enumerate(asked, 1):
                 yield _Unit(
                     item=item,
                     text=text,
+                    task=task,
                     part=part,
                     form=form,
                     number=next(numbers),
@@ -118,9 +139,8 @@ class Classifier:
         text = units[0].text
         if units[0].form is None:
             return Classification(text=text, label=None, score=None, scores={})
-        forms = len(self.task.forms)
-        parts = [units[at : at + forms] for at in range(0, len(units), forms)]
-        log_odds = [self.task.calibration.log_odds([unit.scores for unit in part]) for part in parts]
+        parts = list(_by_part(units))
+        log_odds = [part[0].task.calibration.log_odds([unit.scores for unit in part]) for part in parts]
         sizes = [len(part[0].part) for part in parts]
         return classification(
             text,
@@ -137,6 +157,7 @@ class _Unit(Generic[T]):
 
     item: T
     text: str
+    task: LabelTask
     part: str = ""
     form: LabelForm | None = None
     number: int = 0
@@ -149,6 +170,15 @@ class _Unit(Generic[T]):
         if self.form is not None:
             self.scores = self.form.scores(result.logprobs)
             self.tokens = result.usage.prompt_tokens - result.usage.cached_tokens
+
+
+def _by_part(units: Sequence[_Unit[T]]) -> Iterator[Sequence[_Unit[T]]]:
+    """Yield the units of each window: one for each form of its task."""
+    at = 0
+    while at < len(units):
+        forms = len(units[at].task.forms)
+        yield units[at : at + forms]
+        at += forms
 
 
 _NOTHING = Scored(id=0, logprobs=(), token_counts=())
