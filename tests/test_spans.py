@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptcli.tasks.spans import Nearness, candidates, has_form, is_form_of, sentences_of
+from gptcli.tasks.passages import flowing_sentences
+from gptcli.tasks.spans import Nearness, candidates, has_form, is_form_of
 
 
 def spans(text: str) -> list[str]:
-    return [text[span.start : span.end] for span in candidates(sentences_of(text))]
+    return [text[span.start : span.end] for span in candidates(flowing_sentences(text))]
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,7 @@ def spans(text: str) -> list[str]:
     ],
 )
 def test_sentences_go_over_line_ends(text: str, sentences: list[str]) -> None:
-    assert [each.text for each in sentences_of(text)] == sentences
+    assert [each.text for each in flowing_sentences(text)] == sentences
 
 
 def test_spans_are_whole_words_and_numbers() -> None:
@@ -63,7 +64,7 @@ def test_of_chinese_any_characters_are_spans() -> None:
 
 @given(st.text(max_size=80))
 def test_spans_are_where_they_are_said_to_be(text: str) -> None:
-    sentences = sentences_of(text)
+    sentences = flowing_sentences(text)
     for sentence in sentences:
         assert text[sentence.start : sentence.end] == sentence.text == sentence.text.strip()
     for span in candidates(sentences):
@@ -72,7 +73,7 @@ def test_spans_are_where_they_are_said_to_be(text: str) -> None:
 
 
 def nearest(question: str, text: str) -> str:
-    sentences = sentences_of(text)
+    sentences = flowing_sentences(text)
     nearness = Nearness(question, sentences)
     best = max(candidates(sentences), key=nearness.of)
     return sentences[best.sentence].text
@@ -97,7 +98,7 @@ def test_nearest_are_the_spans_beside_the_words_of_the_question(
 
 def test_spans_that_repeat_the_question() -> None:
     text = "The old tower was built by Ada Finch. 灯塔建成。"
-    sentences = sentences_of(text)
+    sentences = flowing_sentences(text)
     nearness = Nearness("Who built the towers? 灯塔？", sentences)
     echoes = {text[span.start : span.end]: nearness.echo(span) for span in candidates(sentences)}
 

@@ -6,10 +6,18 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from gptcli.tasks.prose import ends_abbreviation
+
 # A sentence ends at a line's end, at a full stop of scripts without spaces, or at . ! ? before a space.
 # A row of marks is looked at from its first one only, or thousands of them would take minutes.
 SENTENCE = re.compile(
     r"[^\n]*?(?:[。！？]+[”’」』）]*|(?<![.!?…])[.!?…]+[\"'”’»)\]]*(?=\s)|$)\s*", re.MULTILINE
+)
+# In running text it ends at a full stop, at a blank line, and where a line begins a list, a heading or a
+# table.
+_FLOWING = re.compile(
+    r".+?(?:[。！？]+[”’」』）]*|[.!?…]+[\"'”’»)\]]*(?=\s)|\Z|(?=\n\s*(?:\n|[-*#>|•]|\d+[.)]\s)))",
+    re.DOTALL,
 )
 # Scripts without spaces between words: a character is a word.
 _WORD = re.compile(
@@ -27,8 +35,25 @@ class Span:
 
 
 def sentences(text: str) -> list[Span]:
-    """Return the sentences of a text without the white space around them, in order."""
+    """Return the sentences of a text without the white space around them, in order; a line ends one."""
     return list(_stripped(text, (match.span() for match in SENTENCE.finditer(text))))
+
+
+def flowing_sentences(text: str) -> list[Span]:
+    """Return the same of running text, where sentences go over line ends and have abbreviations."""
+    found: list[Span] = []
+    begin: int | None = None
+    for match in _FLOWING.finditer(text):
+        start = match.start() if begin is None else begin
+        part = text[start : match.end()].strip()
+        begin = start if ends_abbreviation(part) else None
+        if part and begin is None:
+            start = text.index(part[0], start)
+            found.append(Span(start, start + len(part), part))
+    if begin is not None and (part := text[begin:].strip()):
+        begin = text.index(part[0], begin)
+        found.append(Span(begin, begin + len(part), part))
+    return found
 
 
 def words(text: str) -> list[Span]:

@@ -18,7 +18,8 @@ from gptcli.engine.api import Engine, Score, Scored
 from gptcli.errors import GptcliError
 from gptcli.prompts.ask import form_for
 from gptcli.tasks.ordered import run_ordered
-from gptcli.tasks.spans import Candidate, Nearness, candidates, sentences_of
+from gptcli.tasks.passages import flowing_sentences
+from gptcli.tasks.spans import Candidate, Nearness, candidates
 
 LEAST_BYTES = 600
 READING_BYTES = 7000  # of passages that are read in one prompt: some 1,700 tokens of English
@@ -157,7 +158,7 @@ def _reading(number: int, question: str, passages: Sequence[Passage]) -> _Readin
     for passage in passages:
         offsets.append(at)
         at += len(passage.text) + len(gap)
-    sentences = sentences_of(text)
+    sentences = flowing_sentences(text)
     nearness = Nearness(question, sentences)
     found = [
         (span, NEARNESS * nearness.of(span) + ECHO * nearness.echo(span))

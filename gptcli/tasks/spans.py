@@ -11,17 +11,11 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from gptcli.tasks.passages import Span
-from gptcli.tasks.prose import ends_abbreviation
 
 # A number, a character of a script without spaces, a word, or a mark.
 _UNIT = re.compile(
     r"\d+(?:[.,:/]\d+)*|[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]"
     r"|[^\W\d_](?:[^\W_]|['’.&-](?=[^\W_]))*|[^\w\s]|_+"
-)
-# A sentence ends at a full stop, at a blank line, and where a line begins a list, a heading or a table.
-_SENTENCE = re.compile(
-    r".+?(?:[。！？]+[”’」』）]*|[.!?…]+[\"'”’»)\]]*(?=\s)|\Z|(?=\n\s*(?:\n|[-*#>|•]|\d+[.)]\s)))",
-    re.DOTALL,
 )
 _NO_SPACES = re.compile(r"[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 _BRACKETS = {
@@ -51,23 +45,6 @@ class Candidate:
     start: int
     end: int
     sentence: int
-
-
-def sentences_of(text: str) -> list[Span]:
-    """Return the sentences of a text, which may go over line ends, without white space around them."""
-    found: list[Span] = []
-    begin: int | None = None
-    for match in _SENTENCE.finditer(text):
-        start = match.start() if begin is None else begin
-        part = text[start : match.end()].strip()
-        begin = start if ends_abbreviation(part) else None
-        if part and begin is None:
-            start = text.index(part[0], start)
-            found.append(Span(start, start + len(part), part))
-    if begin is not None and (part := text[begin:].strip()):
-        begin = text.index(part[0], begin)
-        found.append(Span(begin, begin + len(part), part))
-    return found
 
 
 def candidates(sentences: Sequence[Span]) -> Iterator[Candidate]:

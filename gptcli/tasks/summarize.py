@@ -20,11 +20,11 @@ from gptcli.prompts.summary import form_for
 from gptcli.sampling import SamplingParams
 from gptcli.tasks.centrality import Unit, most_covering, term_weights, terms_of, weight_of
 from gptcli.tasks.ordered import run_ordered
-from gptcli.tasks.passages import Span
+from gptcli.tasks.passages import Span, flowing_sentences
 from gptcli.tasks.passages import words as words_of
 from gptcli.tasks.prose import count_words, cut_at_clause
 from gptcli.tasks.retrieval import QUESTION_WORDS
-from gptcli.tasks.spans import has_form, is_form_of, sentences_of
+from gptcli.tasks.spans import has_form, is_form_of
 from gptcli.tasks.splitting import MOST_WORDS, size_of, split
 from gptcli.tasks.support import has_negation
 
@@ -90,7 +90,7 @@ class _Part:
 
     @classmethod
     def of(cls, passage: Passage) -> _Part:
-        said = [_without_heading(each) for each in sentences_of(passage.text)]
+        said = [_without_heading(each) for each in flowing_sentences(passage.text)]
         whole = [each for each in said if count_words(each.text) >= LEAST_SAID]
         found = tuple(
             Span(passage.start + each.start, passage.start + each.end, each.text)
@@ -152,7 +152,7 @@ def _request(number: int, part: _Part, *, is_chat: bool) -> Generate:
 
 def _checked(written: Completion, part: _Part) -> Point | None:
     """Return what was written as a point, with the fewest sentences that have it; None if none do."""
-    said = sentences_of(_BULLET.sub("", written.text))
+    said = flowing_sentences(_BULLET.sub("", written.text))
     text = " ".join(said[0].text.split()) if said else ""
     is_cut = written.finish_reason == "length" and len(said) == 1
     if is_cut or not LEAST_SAID <= count_words(text) <= LONG_SENTENCE or _is_call(text):

@@ -17,8 +17,9 @@ from collections.abc import Sequence
 from gptcli.documents.passages import Passage
 from gptcli.engine.api import Engine, Score, Scored, score_all
 from gptcli.prompts.ask import form_for
+from gptcli.tasks.passages import flowing_sentences
 from gptcli.tasks.span_search import Hit
-from gptcli.tasks.spans import has_form, sentences_of
+from gptcli.tasks.spans import has_form
 
 # Intercept, and weights of the log-odds against "unknown", of names and of a negation that are missing.
 CHAT = (-0.1, 0.185, -2.4, -3.8)
@@ -90,7 +91,7 @@ def _against_unknown(engine: Engine, question: str, hit: Hit) -> float:
 def _around(hit: Hit) -> str:
     """Return the hit's sentence with the one before and the one behind."""
     passage = hit.passage
-    sentences = sentences_of(passage.text)
+    sentences = flowing_sentences(passage.text)
     own = next(n for n, each in enumerate(sentences) if passage.start + each.start == hit.sentence[0])
     shown = sentences[max(0, own - 1) : own + 2]
     return passage.text[shown[0].start : shown[-1].end]
