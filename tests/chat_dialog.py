@@ -52,9 +52,9 @@ class Lines:
         pass
 
 
-def _passages(names: Sequence[str], _question: str) -> list[Passage]:
+def _passages(_engine: Engine, names: Sequence[str], question: str) -> tuple[str, list[Passage]]:
     sources = read_sources(names, on_skip=lambda _: None)
-    return [passage for source in sources for passage in split(source, overlap_words=0)]
+    return question, [passage for source in sources for passage in split(source, overlap_words=0)]
 
 
 class Chat:

@@ -17,6 +17,7 @@ from gptcli.engine.api import Generate, Score
 from gptcli.engine.scripted import Reply
 from gptcli.errors import EngineCrashedError, GptcliError
 from gptcli.messages import Conversation
+from gptcli.tasks.ask import ask
 from tests.chat_dialog import CHAT_MODEL, Chat
 from tests.rule_engine import RuleEngine, favouring
 
@@ -53,7 +54,7 @@ def messages(chat: Chat) -> list[str]:
 
 def test_an_answer_from_a_document_is_a_turn_with_its_quote(chat: Chat) -> None:
     passage = Passage(Source("lease.txt", LEASE), 0, len(LEASE), 1)
-    answer = answer_from(chat.session, END, [passage])
+    answer = answer_from(chat.session, END, lambda engine: ask(engine, END, [passage]))
 
     (turn,) = chat.session.turns
     assert answer.text == "30 April 2026"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gptcli.documents.answers import Answer
-from gptcli.documents.passages import Passage
 from gptcli.engine.api import Engine
 from gptcli.errors import EngineCrashedError, UsageError
 from gptcli.output.progress import Progress
@@ -25,12 +25,18 @@ def ask(dialog: Dialog, argument: str) -> None:
         raise UsageError("/ask needs a question", hint="/ask When does it end?")
     if not session.sources:
         raise UsageError("nothing was read that could answer", hint="/read FILE, then /ask QUESTION")
-    passages = dialog.services.find_passages(session.sources, argument)
     with Progress(output, f"loading {session.model_spec}"):
         _ = session.model
-    try:
+
+    def answered(engine: Engine) -> Answer:
+        asked, passages = dialog.services.find_passages(engine, session.sources, argument)
+        if asked != argument:
+            output.status(f"the question, as it is asked of the text: {asked}")
         with Progress(output, "reading"):
-            answer = answer_from(session, argument, passages)
+            return replace(task.ask(engine, asked, passages), question=argument)
+
+    try:
+        answer = answer_from(session, argument, answered)
     except EngineCrashedError:
         session.reload()
         raise
@@ -43,15 +49,15 @@ def ask(dialog: Dialog, argument: str) -> None:
     output.status("")
 
 
-def answer_from(session: Session, question: str, passages: Sequence[Passage]) -> Answer:
-    """Return the answer that passages give to a question, which becomes a turn of the conversation.
+def answer_from(session: Session, question: str, answered: Callable[[Engine], Answer]) -> Answer:
+    """Return the answer to a question from the session's documents, which becomes a turn of it.
 
-    Raises the error of a request that fails; then there is no such turn.
+    Raises what `answered` raises; then there is no such turn.
     """
     found: list[Answer] = []
 
     def find(engine: Engine) -> str:
-        found.append(task.ask(engine, question, passages))
+        found.append(answered(engine))
         return answer_text(found[0], session.sources)
 
     session.answer_with(question, find)

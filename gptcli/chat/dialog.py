@@ -50,7 +50,8 @@ class Services:
     open_model: Callable[[str], tuple[Engine, str]]  # also by what it is found again
     model_names: Callable[[], list[str]]
     read_text: Callable[[str], str]
-    find_passages: Callable[[Sequence[str], str], list[Passage]]  # of files and folders, for a question
+    # Of files and folders, for a question; with the question as it is asked of them, in their language.
+    find_passages: Callable[[Engine, Sequence[str], str], tuple[str, list[Passage]]]
 
 
 @dataclass(slots=True, kw_only=True)

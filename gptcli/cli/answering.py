@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 from gptcli.cli.collecting import READ_WORDS, opened_collection, read_piped
@@ -25,7 +26,8 @@ from gptcli.store.stems import stems
 from gptcli.tasks.ask import answer_unverified, ask
 from gptcli.tasks.embedding import Embedder
 from gptcli.tasks.free_answer import answer_freely
-from gptcli.tasks.retrieval import choose, matches
+from gptcli.tasks.question_language import in_language_of
+from gptcli.tasks.retrieval import Collection, choose, matches
 
 Params = dict[str, Any]
 
@@ -35,20 +37,39 @@ def run_ask(params: Params) -> None:
     output = make_output(params)
     _check(params)
     question = params["question"].strip()
-    passages = _passages(question, params, output)
-    with opened_engine(params, output, task="ask") as engine:
-        for note in engine.model.notes:
-            output.note(note)
-        with logged_run("ask", params, output) as log:
-            log.ask(
-                engine.model, PromptParts(instruction=question, documents=_documents(passages or ()))
-            )
-            log.begin_answer(SamplingParams(temperature=0))
-            with Progress(output, "reading"):
-                answer = _answer(engine, question, passages, params)
-            log.grow(answer.text if answer.found else "")
-            log.end_answer("stop")
+    with ExitStack() as stack:
+        asked, passages = question, None
+        with _opened_documents(params, output) as collection:
+            engine = stack.enter_context(opened_engine(params, output, task="ask"))
+            for note in engine.model.notes:
+                output.note(note)
+            if collection is not None:
+                asked = in_language_of(engine, question, collection.sources())
+                passages = choose(collection, asked, budget_words=READ_WORDS, count=params["top"])
+        if asked != question:
+            output.status(f"the question, as it is asked of the text: {asked}")
+        answer = _logged_answer(engine, question, asked, passages, params, output)
     _show(answer, params, output)
+
+
+def _logged_answer(
+    engine: Engine,
+    question: str,
+    asked: str,
+    passages: Sequence[Passage] | None,
+    params: Params,
+    output: Output,
+) -> Answer:
+    if passages is not None and params["show_passages"]:
+        show_passages(output, passages, lambda text: matches(asked, text, stems))
+    with logged_run("ask", params, output) as log:
+        log.ask(engine.model, PromptParts(instruction=question, documents=_documents(passages or ())))
+        log.begin_answer(SamplingParams(temperature=0))
+        with Progress(output, "reading"):
+            answer = replace(_answer(engine, asked, passages, params), question=question)
+        log.grow(answer.text if answer.found else "")
+        log.end_answer("stop")
+    return answer
 
 
 def _answer(engine: Engine, question: str, passages: Sequence[Passage] | None, params: Params) -> Answer:
@@ -69,22 +90,21 @@ def _check(params: Params) -> None:
         raise UsageError("there is no question", hint='gptcli ask "When …?" -f FILE')
 
 
-def _passages(question: str, params: Params, output: Output) -> list[Passage] | None:
-    """Return what is read: all where that fits, else the likeliest passages; None: no documents."""
+@contextmanager
+def _opened_documents(params: Params, output: Output) -> Generator[Collection | None, None, None]:
+    """Yield the documents, if there are any."""
     names = params["file"] or []
     data = read_piped(names)
     if not names and not data.strip():
-        return None
+        yield None
+        return
     with (
         _opened_embedder(params, output) as embedder,
         opened_collection(
             names, data, output, embedder=embedder, may_keep=not params["no_log"]
         ) as collection,
     ):
-        passages = choose(collection, question, budget_words=READ_WORDS, count=params["top"])
-    if params["show_passages"]:
-        show_passages(output, passages, lambda text: matches(question, text, stems))
-    return passages
+        yield collection
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from gptcli.errors import UsageError
 from gptcli.models.resolve import ResolvedModel
 from gptcli.output.answer import AnswerView, Thinking, answer_json, timings_text
 from gptcli.output.console import Output
+from gptcli.tasks.question_language import in_language_of
 from gptcli.tasks.retrieval import choose
 
 if TYPE_CHECKING:
@@ -157,9 +158,10 @@ def _services(opener: ModelOpener, params: Params, output: Output) -> Services:
         model = opener.find(spec)
         return opener.open(model), opener.spec
 
-    def find_passages(names: Sequence[str], question: str) -> list[Passage]:
+    def find_passages(engine: Engine, names: Sequence[str], question: str) -> tuple[str, list[Passage]]:
         with opened_collection(names, b"", output, may_keep=not params["no_log"]) as collection:
-            return choose(collection, question, budget_words=READ_WORDS)
+            asked = in_language_of(engine, question, collection.sources())
+            return asked, choose(collection, asked, budget_words=READ_WORDS)
 
     return Services(
         open_model=open_model,
