@@ -116,7 +116,7 @@ def test_a_lost_placeholder_is_carried_over_by_a_grammar() -> None:
     result, asked = translated(text, *["Vous avez des messages"] * 3, "Vous avez {n} messages")
 
     assert result.text == "Vous avez {n} messages"
-    assert [each.constraint is not None for each in asked] == [False] * 3 + [True] * 2
+    assert [each.constraint is not None for each in asked] == [False] * 3 + [True]
 
 
 def test_at_last_the_pieces_between_placeholders_are_translated() -> None:
@@ -139,6 +139,28 @@ def test_numbers_are_not_lost() -> None:
     result, _ = translated(Text("It has 12 rooms."), *["Il a des chambres."] * 3, "Il a 12 chambres.")
 
     assert result.text == "Il a 12 chambres."
+
+
+def test_a_number_is_carried_over_by_a_grammar_after_samples() -> None:
+    text = Text("It has 12 rooms.")
+    result, asked = translated(text, *["Il a des chambres."] * 7, "Il a 12 chambres.")
+
+    assert result.text == "Il a 12 chambres."
+    assert [each.constraint is not None for each in asked] == [False] * 7 + [True]
+    assert [bool(each.sampling.temperature) for each in asked] == [False] * 3 + [True] * 4 + [False]
+
+
+def test_another_try_may_take_little_more_than_one_that_was_as_long_as_it_should_be() -> None:
+    text = Text("It has 12 rooms and a very long garden that goes down to the river and the old mill.")
+    as_long = Reply(text="Il a des chambres et un jardin.")
+    _, lost = translated(text, as_long, "Il a 12 chambres et un jardin.")
+    _, copied = translated(text, text.text, "Il a 12 chambres et un jardin.")
+
+    first, again = (each.sampling.max_tokens for each in lost)
+    assert first is not None
+    assert again is not None
+    assert again < first / 2
+    assert [each.sampling.max_tokens for each in copied] == [first, first]
 
 
 @pytest.mark.parametrize(

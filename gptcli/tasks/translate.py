@@ -51,7 +51,7 @@ class Unit(Protocol):
 
 U = TypeVar("U", bound=Unit)
 W = TypeVar("W", bound=Unit, contravariant=True)
-FORMS_VERSION = 3  # of prompts, checks and retries: translations of another one are not used again
+FORMS_VERSION = 4  # of prompts, checks and retries: translations of another one are not used again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

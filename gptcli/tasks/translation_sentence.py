@@ -1,9 +1,10 @@
 """One sentence: ask for it, look for faults, and ask in other ways until there are none.
 
 The ways, each after the one before failed: the model's best form, without letters of a script that the
-target lacks; its other forms; decoding within a grammar that carries over what was lost; samples; and
-pieces, cut at what is protected or at a clause. Of those without a fault, the one is taken that agrees
-most with the others. What fails in all ways is not translated; tolerable faults skip the last two.
+target lacks; its other forms; decoding within a grammar that carries over what was lost; samples; the
+same grammar for numbers; and pieces, cut at what is protected or at a clause. Of those without a fault,
+the one is taken that agrees most with the others. What fails in all ways is not translated; tolerable
+faults skip the last three.
 """
 
 from __future__ import annotations
@@ -58,6 +59,12 @@ SPLITS = 2  # how often in a row
 # Tokens that an answer may take: for each letter of the source, or three for a Chinese character. A
 # script that the model's vocabulary knows little of takes a token a letter.
 TOKENS_PER_UNIT, TOKENS_BESIDE = 0.8, 24
+# Another try takes at most so many times the tokens of one that was as long as it should be: within a
+# grammar that waits for a number, small models repeat themselves to the end.
+AGAIN_LENGTH = 1.5
+AS_LONG = frozenset({Fault.PLACEHOLDERS, Fault.NUMBERS, Fault.INVENTED, Fault.TERMS, Fault.LEFT})
+# What a grammar brings over at once; a number that is missing, a sample has sooner.
+CARRIED = frozenset({Fault.PLACEHOLDERS, Fault.TERMS})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +99,8 @@ class Sentence:
     splits: int = SPLITS
     drafts: list[Draft] = field(default_factory=list)
     errors: list[GptcliError] = field(default_factory=list)
+    longest: int | None = None  # tokens of the longest draft that was as long as it should be
+    has_carried: bool = False
 
     @property
     def text(self) -> str:
@@ -117,7 +126,14 @@ class Sentence:
         """Translate. Raises the error of a sentence that no request could be answered for."""
         if not is_translatable(self.parts):
             return Draft(self.text)
-        for ask in (self._first, self._again, self._carrying, self._sampled, self._in_pieces):
+        for ask in (
+            self._first,
+            self._again,
+            self._carrying,
+            self._sampled,
+            self._carrying_numbers,
+            self._in_pieces,
+        ):
             yield from ask()
             if self._clean:
                 return _most_agreeing(self._clean)
@@ -145,13 +161,23 @@ class Sentence:
                 return
 
     def _carrying(self) -> Job[None]:
+        if self._faults & CARRIED:
+            yield from self._carried()
+
+    def _carrying_numbers(self) -> Job[None]:
+        if Fault.NUMBERS in self._faults and not self._usable and not self.has_carried:
+            yield from self._carried()
+
+    def _carried(self) -> Job[None]:
         pieces = self._pieces_to_carry()
-        if not pieces or not self._faults & {Fault.PLACEHOLDERS, Fault.NUMBERS, Fault.TERMS}:
+        if not pieces:
             return
+        self.has_carried = True
         constraint = carrying(pieces, self._foreign_letters)
-        yield from self._ask(
-            [self._request(form, constraint=constraint) for form in self.settings.forms[:2]]
-        )
+        for form in self.settings.forms[:2]:
+            yield from self._ask([self._request(form, constraint=constraint)])
+            if self._clean:
+                return
 
     def _sampled(self) -> Job[None]:
         if self._usable:
@@ -220,7 +246,7 @@ class Sentence:
             top_p=TOP_P,
             min_p=MIN_P,
             seed=settings.seed + seed,
-            max_tokens=TOKENS_BESIDE + round(TOKENS_PER_UNIT * units(self.text)),
+            max_tokens=self._most_tokens,
         )
         return Generate(
             prompt=filled.prompt,
@@ -229,6 +255,13 @@ class Sentence:
             stop=filled.stop,
             thinking=False,
         )
+
+    @property
+    def _most_tokens(self) -> int:
+        most = round(TOKENS_PER_UNIT * units(self.text))
+        if self.longest is not None:
+            most = min(most, round(AGAIN_LENGTH * self.longest))
+        return TOKENS_BESIDE + most
 
     def _ask(self, requests: Sequence[Generate]) -> Job[None]:
         results = yield requests
@@ -241,6 +274,8 @@ class Sentence:
                 text = tidied(result.text, self.text, self.settings.target)
                 found = self._findings(text, was_cut=result.finish_reason == "length")
                 self.drafts.append(Draft(text, tuple(found)))
+                if all(each.fault in AS_LONG for each in found):
+                    self.longest = max(self.longest or 0, result.usage.completion_tokens)
 
     def _findings(self, text: str, *, was_cut: bool = False) -> list[Finding]:
         settings = self.settings
