@@ -606,7 +606,9 @@ def test_quantized_weights_give_nearly_the_same_in_a_batch(starter_model: Path) 
     )
     whole = sum(a[0] == b[0] for a, b in zip(batch, single, strict=True))
     print(f"equal of {len(TEXTS)}: {whole} texts, {same} over the first {FIRST_TOKENS} tokens")
-    assert same >= 12
+    # Rounding decides between tokens that are alike likely, and differs by processor: 10 of 16 on AMD's
+    # first EPYC. Of sequences that were mixed up hardly one would be the same.
+    assert same >= len(TEXTS) // 2
 
     batch, single = in_batch_and_one_by_one(starter_model, SCORES)
 
