@@ -122,6 +122,25 @@ def test_another_head_takes_the_place_of_the_first() -> None:
     assert found[2].logprobs == scores(backend, [second])[2].logprobs
 
 
+def test_heads_in_turns_are_read_once_each() -> None:
+    backend, context = backend_of()
+    long = ["".join(WORDS[n % 7] for n in range(shift, shift + 100)) + " then " for shift in (0, 3)]
+    requests = [request(long[n % 2], WORDS[: 1 + n % 3], number=n) for n in range(64)]
+    scheduler = Scheduler(backend, TEXTS)
+
+    first = {event.id: event for event in scheduler.run(requests) if isinstance(event, Scored)}
+    read, evaluations = context.tokens_evaluated, context.evaluations
+    again = {event.id: event for event in scheduler.run(requests) if isinstance(event, Scored)}
+
+    assert [again[n].logprobs for n in range(64)] == [first[n].logprobs for n in range(64)]
+    # The first head was read once more, when it was known that there are several.
+    own = sum(each.usage.prompt_tokens - each.usage.cached_tokens for each in first.values())
+    assert read - own < 3 * 101 + 16 * evaluations
+    assert context.tokens_evaluated - read < own + 16 * evaluations
+    assert context.evaluations - evaluations <= 2 * 64 / (TEXTS / 2)
+    assert all(len(layouts) == 1 for layouts in context.layouts.values())
+
+
 def test_a_text_that_cannot_be_scored_fails_alone() -> None:
     backend, _ = backend_of(4000)
     too_long = request("It is ", ["a"] * 5000, number=1)

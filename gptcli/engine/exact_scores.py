@@ -32,6 +32,7 @@ CELLS = TEXTS * TILE + 512  # for texts of 512 tokens in all, each in tiles of i
 SPARE = (
     MOST_FILLED + TILE
 )  # cells behind the last text: of a filler before it is cut, and of added tokens
+HEADS = 2  # whose states are at hand, where there are several: Chinese texts have one of their own
 KIND = "exact"  # of what is kept on the disk: other prompts are evaluated in other ways
 HEAD, FIRST_TEXT, FIRST_BRANCH = 0, 1, 1 + TEXTS  # sequences
 FIRST_FILLER = FIRST_BRANCH + BRANCHES
@@ -92,9 +93,10 @@ class ExactScorer:
         self._free = 0  # the first free cell: all before are taken
         self._fillers = 0  # sequences that hold some
         self._encoded_head: tuple[Prompt, list[int]] | None = None
+        self._states: dict[tuple[int, ...], memoryview] = {}  # of the last heads, the latest at the end
 
     def take(self, first: Score, waiting: deque[Request]) -> list[ScoredText]:
-        """Return the text with those next in the queue that have the same head.
+        """Return the text with those in the queue that have the same head.
 
         Raises GptcliError for what cannot be scored.
         """
@@ -162,15 +164,20 @@ class ExactScorer:
             self._cells = cells
         if self._filler is not None and self._head == head:
             return
+        is_one_of_several = bool(self._head)
         self._forget()
         self._context.clear()
         if not self._restore(head):
             self._evaluate(HEAD, head, 0)
             self._keep(head)
+        if is_one_of_several:
+            self._have_at_hand(head)
         self._head, self._free = head, len(head)
         self._make_filler(head)
 
     def _restore(self, head: list[int]) -> bool:
+        if (state := self._states.get(tuple(head))) is not None:
+            return self._context.restore(HEAD, state)
         found = None
         if self._prompt_cache is not None and self._context.restores_parts:
             found = self._prompt_cache.find(head, len(head) - 1, only_whole=True, kind=KIND)
@@ -179,6 +186,15 @@ class ExactScorer:
     def _keep(self, head: list[int]) -> None:
         if self._prompt_cache is not None and self._context.restores_parts and len(head) >= LEAST_TOKENS:
             self._prompt_cache.save(head, self._context.save(HEAD), kind=KIND)
+
+    def _have_at_hand(self, head: list[int]) -> None:
+        """Keep the state of a head that is asked for in turns with others, in memory."""
+        if not self._context.restores_parts:
+            return
+        state = self._states.pop(tuple(head), None) or self._context.save(HEAD)
+        self._states[tuple(head)] = state
+        while len(self._states) > HEADS:
+            del self._states[next(iter(self._states))]
 
     def _make_filler(self, head: list[int]) -> None:
         if len(head) >= TILE:

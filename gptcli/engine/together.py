@@ -18,19 +18,24 @@ def taken_together(
     encode: Callable[[Request], T | None],
     fits: Callable[[list[T]], bool],
 ) -> list[T]:
-    """Return the first text with those next in the queue that fit beside it, and take these out.
+    """Return the first text with those in the queue that fit beside it, and take these out.
 
-    `encode` returns None for a request of another kind. One for which it raises GptcliError stays: it is
-    told when it is the first.
+    `encode` returns None for a request of another kind, which stays, as does one for which it raises
+    GptcliError: that is told when it is the first.
     """
-    batch = [first]
+    batch, left = [first], list[Request]()
     while waiting:
+        request = waiting.popleft()
         try:
-            text = encode(waiting[0])
+            text = encode(request)
         except GptcliError:
+            text = None
+        if text is None:
+            left.append(request)
+        elif fits([*batch, text]):
+            batch.append(text)
+        else:
+            left.append(request)
             break
-        if text is None or not fits([*batch, text]):
-            break
-        waiting.popleft()
-        batch.append(text)
+    waiting.extendleft(reversed(left))
     return batch
