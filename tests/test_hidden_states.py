@@ -134,9 +134,11 @@ def test_as_many_texts_are_taken_as_fit_and_no_other_request() -> None:
     assert Embedder(FakeBackend(batch_tokens=1000)).take(short, deque([short] * 100))[
         TEXTS_AT_ONCE - 1 :
     ]
-    assert taken(Embed(text="a b"), short) == 1
-    assert taken(Embed(text="a b", states=(MEAN,)), short) == 1
-    assert taken(short, Embed(text="a " * 100, states=(LAST,)), short) == 2
+    plain, other = Embed(text="a b", id=1), Embed(text="a b", states=(MEAN,), id=2)
+    too_long = Embed(text="a " * 100, states=(LAST,), id=3)
+    waiting: deque[Request] = deque([plain, short, other, short, too_long, short])
+    assert len(embedder.take(short, waiting)) == 4
+    assert list(waiting) == [plain, other, too_long]  # each is told of, or taken, when it is the first
 
 
 def test_an_evaluation_that_was_aborted_for_others_loses_no_text() -> None:

@@ -46,7 +46,7 @@ class Embedder:
         self._backend = backend
 
     def take(self, first: Embed, waiting: deque[Request]) -> list[EmbedText]:
-        """Return the text with those next in the queue that want the same states, if it wants any.
+        """Return the text with those in the queue that want the same states, if it wants any.
 
         Raises UsageError for a layer that there is not, or for no text.
         """
