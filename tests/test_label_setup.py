@@ -42,7 +42,6 @@ def test_chinese_texts_have_a_question_of_their_own(is_chat: bool, with_neutral:
         assert len(set(sample)) == len(sample)
         assert not shown & set(sample)
     for form in (*question.forms, *chinese.forms):
-        assert form.name in question.only(form.name).task(None).forms[0].name
         assert {each.label for each in form.examples} == set(range(len(question.labels)))
 
 
@@ -51,6 +50,12 @@ def test_only_leaves_one_form_for_chinese_too() -> None:
 
     assert one.chinese is not None
     assert [form.name for form in (*one.forms, *one.chinese.forms)] == ["chat", "chat"]
+    task = one.task(None)
+    assert task.chinese is not None
+    assert task.for_text("房间很好") is task.chinese
+    assert [task.for_text(text) is task for text in ("a room", "素晴らしい部屋", "5 星", "")] == [
+        *(True, True, False, True)
+    ]
     assert one.window_bytes == SENTIMENT_WINDOW_BYTES
 
 
