@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 import unicodedata
 from typing import Any
 
@@ -12,9 +13,10 @@ HISTORY_LINES = 100_000
 
 
 class Screen:
-    """A pyte screen that keeps the lines that scroll off it."""
+    """A pyte screen that keeps the lines that scroll off it. It may be read while a thread draws."""
 
     def __init__(self, columns: int, lines: int) -> None:
+        self._lock = threading.Lock()
         self._open(columns, lines)
 
     def _open(self, columns: int, lines: int) -> None:
@@ -24,12 +26,14 @@ class Screen:
     def feed(self, data: bytes) -> None:
         # pyte drops the rest of a text at a joiner or a variation selector.
         text = "".join(char for char in data.decode() if unicodedata.category(char) not in ("Cf", "Mn"))
-        self._stream.feed(text.encode())
+        with self._lock:
+            self._stream.feed(text.encode())
 
     @property
     def text(self) -> str:
         """The whole scrollback and the screen, without trailing spaces and empty lines at the end."""
-        return "\n".join(self._rows()).rstrip("\n")
+        with self._lock:
+            return "\n".join(self._rows()).rstrip("\n")
 
     @property
     def cursor(self) -> tuple[int, int]:
@@ -73,8 +77,8 @@ class Terminal(io.StringIO):
         return True
 
     def write(self, text: str, /) -> int:
-        self.writes.append(text)
         self.screen.feed(text.replace("\n", "\r\n").encode())
+        self.writes.append(text)  # last: who waits for it may look at the screen
         return len(text)
 
     def resize(self, columns: int, lines: int, *, reflows: bool = True) -> None:

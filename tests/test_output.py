@@ -373,7 +373,7 @@ def test_progress_is_gone_when_done() -> None:
 
     with Progress(output, "reading [red]", total=10, show_after_s=0.01) as progress:
         progress.update(4, text="4 files")
-        wait_for(lambda: "4 files" in terminal.sent)
+        wait_for(lambda: "4 files" in terminal.screen.text)
         assert terminal.screen.text.startswith("reading [red] ")
         assert "40%" in terminal.screen.text
 
@@ -390,7 +390,8 @@ def test_progress_makes_room_for_other_output() -> None:
         output.warning("odd file")
         output.write("result\n")
         progress.update(1, total=2)
-        assert terminal.screen.text.startswith("gptcli: warning: odd file\nresult\nreading")
+        drawn = "gptcli: warning: odd file\nresult\nreading"
+        wait_for(lambda: terminal.screen.text.startswith(drawn))
 
     assert terminal.screen.text == "gptcli: warning: odd file\nresult"
 

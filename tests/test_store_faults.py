@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from gptcli.errors import StorageError
 from gptcli.store import growing, schema
 from gptcli.store.conversations import Conversations
+from gptcli.store.growing import Draft
 from tests.stored import chat, texts
 
 WRITER = Path(__file__).with_name("growing_answer.py")
@@ -38,25 +40,27 @@ def test_an_answer_is_on_the_disk_within_a_second(log: Conversations, log_file: 
     assert growing.INTERVAL_S < 1
 
 
-def test_a_growing_answer_never_undoes_a_finished_one(log: Conversations) -> None:
+def test_a_growing_answer_never_undoes_a_finished_one(
+    log: Conversations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, has_begun = log._write_drafts, threading.Event()
+
+    def write_slowly(drafts: Mapping[int, Draft]) -> None:
+        has_begun.set()
+        time.sleep(0.1)
+        write(drafts)
+
+    monkeypatch.setattr(log._growing, "_write", write_slowly)
     cid = log.begin("chat", "tiny")
-    stop = threading.Event()
-
-    def flush() -> None:
-        while not stop.is_set():
-            log.flush()
-
-    flushing = threading.Thread(target=flush)
+    answer = log.add(cid, "assistant", "")
+    log.grow(answer, "so far")
+    flushing = threading.Thread(target=log.flush)
     flushing.start()
-    try:
-        for _ in range(200):
-            answer = log.add(cid, "assistant", "")
-            log.grow(answer, "so far")
-            log.finish(answer, "whole", "stop")
-            assert log.load(cid).messages[-1].text == "whole"
-    finally:
-        stop.set()
-        flushing.join()
+    assert has_begun.wait(20)
+    log.finish(answer, "whole", "stop")
+    flushing.join()
+
+    assert log.load(cid).messages[-1].text == "whole"
 
 
 def test_killed_at_any_moment_only_the_last_second_is_lost(log_file: Path) -> None:
@@ -244,6 +248,7 @@ import resource, sys
 from pathlib import Path
 from gptcli.errors import StorageError
 from gptcli.store.conversations import Conversations
+from gptcli.store.growing import Draft
 from tests.stored import chat, texts
 
 log = Conversations(Path(sys.argv[1]))
