@@ -19,6 +19,7 @@ from gptcli.engine.scripted import Reply, ScriptedEngine
 from gptcli.errors import GptcliError
 from gptcli.output.console import Output
 from gptcli.output.quotes import answer_members, print_answer
+from gptcli.prompts.ask import CHINESE
 from gptcli.tasks.ask import ask
 from gptcli.tasks.free_answer import answer_freely, cited_sentences, is_supported
 from gptcli.tasks.span_search import READING_BYTES
@@ -145,6 +146,21 @@ def test_a_question_in_another_language_is_answered() -> None:
     answer = ask(RuleEngine(favouring("900 euros")), "租金是多少？", [whole(LEASE)])
 
     assert answer.text == "900 euros"
+
+
+def test_of_chinese_it_does_not_count_how_likely_the_question_is() -> None:
+    text = "租约于五月一日开始。租金是九百欧元。"
+
+    first = favouring("九百欧元", "五月一日")
+
+    def rule(prefix: str, continuation: str) -> float:
+        if prefix.endswith(CHINESE.question):
+            return 0.0 if "五月一日" in prefix[-12:] else -50.0
+        return first(prefix, continuation)
+
+    answer = ask(RuleEngine(rule), "租金是多少？", [whole(text)])
+
+    assert answer.text == "九百欧元"
 
 
 def test_an_empty_passage_answers_nothing() -> None:

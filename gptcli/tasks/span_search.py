@@ -2,7 +2,9 @@
 
 Spans are scored behind passages and question, and the likeliest once more the other way round: how
 likely the question is behind the span's own sentence and the span. That is the noisy channel of
-statistical translation, and of Lewis and Fan 2018, "Generative Question Answering".
+statistical translation, and of Lewis and Fan 2018, "Generative Question Answering". Not so of Chinese,
+where a question is likeliest behind its own words: without, F1 was 46 instead of 34 (Gemma 3 270M, 53
+questions of CMRC 2018 and XQuAD), and 41 instead of 37 (Qwen2.5-Coder 0.5B, 26 questions).
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from dataclasses import dataclass, field
 from gptcli.documents.passages import Passage
 from gptcli.engine.api import Engine, Score, Scored
 from gptcli.errors import GptcliError
+from gptcli.languages import is_unspaced
 from gptcli.prompts.ask import form_for
 from gptcli.tasks.ordered import run_ordered
 from gptcli.tasks.passages import flowing_sentences
@@ -49,7 +52,7 @@ class Hit:
     prior: float
     logprob: float = -math.inf  # of the span behind passages and question
     unknown: float = -math.inf  # of the answer that there is none, in the same place
-    channel: float = -math.inf  # log P(question | sentence, span)
+    channel: float = 0.0  # log P(question | sentence, span), if that counts
 
     @property
     def text(self) -> str:
@@ -80,7 +83,8 @@ def find_spans(engine: Engine, question: str, passages: Sequence[Passage]) -> li
             hits += reading.scored(result)
     hits.sort(key=lambda hit: -hit.first_score)
     likeliest = _likeliest(_of_distinct_texts(hits))
-    _score_question(engine, question, likeliest)
+    if not is_unspaced(question):
+        _score_question(engine, question, likeliest)
     return sorted(likeliest, key=lambda hit: -hit.score)
 
 
