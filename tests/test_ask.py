@@ -150,7 +150,6 @@ def test_a_question_in_another_language_is_answered() -> None:
 
 def test_of_chinese_it_does_not_count_how_likely_the_question_is() -> None:
     text = "租约于五月一日开始。租金是九百欧元。"
-
     first = favouring("九百欧元", "五月一日")
 
     def rule(prefix: str, continuation: str) -> float:

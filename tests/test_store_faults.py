@@ -248,7 +248,6 @@ import resource, sys
 from pathlib import Path
 from gptcli.errors import StorageError
 from gptcli.store.conversations import Conversations
-from gptcli.store.growing import Draft
 from tests.stored import chat, texts
 
 log = Conversations(Path(sys.argv[1]))
