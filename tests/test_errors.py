@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from gptcli import errors
@@ -46,3 +51,30 @@ def test_codes_are_unique() -> None:
 
     assert len(set(codes)) == len(codes)
     assert type(error_from_code("nonsense", "what")) is GptcliError
+
+
+def test_ctrl_c_inside_a_string_that_is_executed_is_130(tmp_path: Path) -> None:
+    """Python then remembers that it was interrupted, although the interruption was handled.
+
+    The modules of dataclasses and named tuples execute strings while they are imported.
+    """
+    (tmp_path / "program.py").write_text(
+        "import gptcli.cli.app as app\n"
+        "from gptcli.__main__ import main\n"
+        "def run(arguments):\n"
+        "    exec('raise KeyboardInterrupt')\n"
+        "app.run = run\n"
+        "main()\n",
+        encoding="utf-8",
+    )
+    root = str(Path(__file__).parents[1])
+    paths = os.pathsep.join([str(tmp_path), root])
+
+    process = subprocess.run(
+        [sys.executable, "-m", "program"],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        check=False,
+    )
+
+    assert (process.returncode, process.stderr) == (130, b"")
