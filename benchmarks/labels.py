@@ -33,6 +33,7 @@ from gptcli.engine.api import Completion, Engine, EngineSettings, Generate, Prom
 from gptcli.engine.local import LocalEngine
 from gptcli.engine.prompt_cache import model_fingerprint
 from gptcli.messages import Conversation, Message
+from gptcli.prompts.labels import LabelForm
 from gptcli.sampling import SamplingParams
 from gptcli.tasks.evaluation import Item, evaluate_labels
 from gptcli.tasks.label_setup import Question, measure, sentiment_question
@@ -221,6 +222,7 @@ def speed_rows(peers: Path, model: Path, texts: Sequence[str]) -> None:
     ours = len(texts) / seconds
     tokens = sum(getattr(each, "tokens", 0) for each in found)
     form, is_chat = classifier.task.forms[0], engine.model.is_chat
+    assert isinstance(form, LabelForm)
     labels = classifier.task.labels
     engine.close()
     asked: dict[str, Callable[[str], Prompt]] = {

@@ -130,7 +130,7 @@ def test_the_cross_validated_loss_is_of_examples_left_out() -> None:
 @given(labelled())
 def test_a_prior_favours_no_label_on_its_sample(data: tuple[list[Scores], list[int]]) -> None:
     samples, _ = data
-    found = from_prior(samples)
+    found = from_prior(samples, uncalibrated(len(samples[0]), len(samples[0][0])).weights)
 
     odds = [found.log_odds(scores) for scores in samples]
     means = [sum(column) / len(odds) for column in zip(*odds, strict=True)]

@@ -37,11 +37,11 @@ def test_chinese_texts_have_a_question_of_their_own(is_chat: bool, with_neutral:
     texts = [each.text for each in chinese.sample]
     assert all(map(is_chinese, texts))
     for asked in (question, chinese):
-        shown = {each.text for form in asked.forms for each in form.examples}
+        shown = {each.text for form in asked.measured() for each in form.examples}
         sample = [each.text for each in asked.sample]
         assert len(set(sample)) == len(sample)
         assert not shown & set(sample)
-    for form in (*question.forms, *chinese.forms):
+    for form in (*question.measured(), *chinese.measured()):
         assert {each.label for each in form.examples} == set(range(len(question.labels)))
 
 

@@ -16,8 +16,9 @@ from gptcli.engine.scripted import Reply, ScriptedEngine
 from gptcli.errors import GptcliError, UsageError
 from gptcli.messages import Conversation, Message
 from gptcli.prompts.labels import Example, Label, LabelForm, harmless, log_softmax, parse_labels
-from gptcli.prompts.topics import LISTED_CHARACTERS, label_form
+from gptcli.prompts.topics import DESCRIBED_CHARACTERS, SAMPLE, channel_form, topic_form
 from gptcli.tasks.calibration import Calibration, uncalibrated
+from gptcli.tasks.label_setup import MOST_TOLD_APART, TOGETHER, label_question, measure
 from gptcli.tasks.labels import Classification, Classifier, LabelTask, weighted_mean
 from tests.rule_engine import RuleEngine, by_words
 
@@ -100,6 +101,51 @@ def test_windows_are_combined_by_their_lengths() -> None:
         for a, b in zip(log_odds(first), log_odds(second), strict=True)
     ]
     assert found.log_odds == pytest.approx(expected)
+
+
+def words_of_both(prefix: str, continuation: str) -> float:
+    """Say up behind "good"; behind the label up, say "good" easily, and "bad" behind down."""
+    if prefix.endswith("Text:"):
+        label = prefix.split("Label: ")[-1].partition("\n")[0]
+        return -9.0 + 3.0 * continuation.count({"up": "good", "down": "bad"}[label])
+    return RULE(prefix, continuation)
+
+
+def test_both_directions_count_and_the_model_s_liking_in_one() -> None:
+    question = label_question([Label("down"), Label("up")])
+    engine = RuleEngine(words_of_both)
+    choice = measure(engine, question, lambda *_: None)
+
+    # A label behind each text of the sample, and no text behind a label.
+    assert len([each for each in engine.requests if isinstance(each, Score)]) == len(SAMPLE)
+    assert choice.calibration.weights == TOGETHER
+    asked = question.task(choice)
+    found = [
+        each for _, each in Classifier(RuleEngine(words_of_both), asked).classify(["good", "x"], str)
+    ]
+    good, neither = found
+    assert isinstance(good, Classification)
+    assert isinstance(neither, Classification)
+    assert good.log_odds[1] - good.log_odds[0] == pytest.approx(2.0 * TOGETHER[0] + 3.0 * TOGETHER[1])
+    assert neither.score == pytest.approx(0.5)
+
+
+def test_each_direction_can_be_asked_alone() -> None:
+    question = label_question([Label("down"), Label("up")])
+    for name, nats in (("label", 2.0), ("text", 3.0)):
+        one = question.only(name)
+        choice = measure(RuleEngine(words_of_both), one, lambda *_: None)
+        ((_, found),) = Classifier(RuleEngine(words_of_both), one.task(choice)).classify(["good"], str)
+        assert isinstance(found, Classification)
+        assert found.log_odds[1] - found.log_odds[0] == pytest.approx(nats)
+
+
+@pytest.mark.parametrize(("count", "forms"), [(2, 2), (MOST_TOLD_APART, 2), (MOST_TOLD_APART + 1, 1)])
+def test_many_labels_are_asked_for_in_one_direction(count: int, forms: int) -> None:
+    labels = [Label(f"label {n}") for n in range(count)]
+
+    assert len(label_question(labels).forms) == forms
+    assert len(label_question(labels, is_multi=True).forms) == 1
 
 
 CHINESE_FORM = LabelForm(name="zh", line="文：{text}\n标：", words=(("down",), ("up",)))
@@ -239,26 +285,20 @@ def test_scores_of_a_form_are_normalized(logprobs: list[float]) -> None:
     assert sum(map(math.exp, FORM.scores(logprobs))) == pytest.approx(1)
 
 
-@pytest.mark.parametrize(
-    ("names", "stop"),
-    [
-        (("sport", "sports"), "\n"),
-        (("b", "a b", "a"), "\n"),
-        (("sport", "economy"), ""),
-        (("resort", "sort"), ""),
-    ],
-)
-def test_labels_of_which_one_begins_as_another_are_scored_whole(
-    names: tuple[str, ...], stop: str
-) -> None:
-    form = label_form([Label(name) for name in names])
+def test_a_text_is_asked_for_behind_each_label() -> None:
+    form = channel_form([Label("bug", "it is broken"), Label("praise")])
 
-    assert form.continuations == tuple(f" {name}{stop}" for name in names)
+    asked = form.questions("It <s>fell</s>\napart.")
+
+    prefixes = [prefix for prefix, _ in asked]
+    assert prefixes == [f"{form.head}Label: {each}\nText:" for each in ("bug (it is broken)", "praise")]
+    assert all(wanted == (" It < s>fell< /s> apart.\n",) for _, wanted in asked)
+    assert form.scores((-20.0, -20.0)) == pytest.approx((math.log(0.5),) * 2)
 
 
 def test_a_prefix_is_not_its_longer_label() -> None:
     labels = ("sport", "sports")
-    form = label_form([Label(name) for name in labels])
+    form = topic_form([Label(name) for name in labels])
     asked = LabelTask(labels=labels, forms=(form,), calibration=uncalibrated(1, 2))
 
     def rule(_prefix: str, continuation: str) -> float:  # the model says "sports" and ends the line
@@ -268,14 +308,12 @@ def test_a_prefix_is_not_its_longer_label() -> None:
     assert label(found) == "sports"
 
 
-def test_descriptions_and_labels_are_in_the_prompt_while_they_are_short() -> None:
-    few = label_form([Label("bug", "something is broken"), Label("praise")]).prompt("x")
-    many = label_form([Label(f"label {n}") for n in range(LISTED_CHARACTERS)]).prompt("x")
+def test_descriptions_are_in_the_prompt_while_they_are_short() -> None:
+    few = topic_form([Label("bug", "something is broken"), Label("praise")]).prompt("x")
+    long = topic_form([Label("bug", "b" * DESCRIBED_CHARACTERS), Label("praise", "c")]).prompt("x")
 
-    assert isinstance(few, str)
-    assert isinstance(many, str)
-    assert few.endswith("Labels: bug, praise\nbug: something is broken\nText: x\nLabel:")
-    assert "label 7" not in many
+    assert few == "bug: something is broken\nText: x\nTopic:"
+    assert long == "Text: x\nTopic:"
 
 
 def test_a_text_that_looks_like_the_prompt_stays_on_its_line() -> None:

@@ -203,6 +203,24 @@ def test_scores_prefer_what_is_true(starter_engine: LocalEngine) -> None:
     assert scored.logprobs[0] > scored.logprobs[1] > -30
 
 
+def test_a_user_s_labels_are_found(cli: Cli, starter_model: Path) -> None:
+    texts = {
+        "my card was charged twice": "billing",
+        "please send me an invoice": "billing",
+        "I cannot log in": "login",
+        "forgot my password": "login",
+        "where is my parcel?": "delivery",
+        "the package arrived broken": "delivery",
+    }
+    labels = ("--labels", "billing,login,delivery")
+
+    found = cli("classify", *labels, "-m", str(starter_model), "-q", stdin="\n".join(texts))
+
+    # A prompt that lists the labels finds two of them.
+    right = sum(a == b for a, b in zip(found.stdout.splitlines(), texts.values(), strict=True))
+    assert right >= 5
+
+
 def test_a_score_is_the_sum_of_the_logprobs_of_its_tokens(starter_engine: LocalEngine) -> None:
     request = Generate(
         prompt="The quick brown fox", sampling=SamplingParams(temperature=0, max_tokens=4), logprobs=0

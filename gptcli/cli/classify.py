@@ -28,7 +28,7 @@ def classify(
         bool,
         option(
             "--multi-label",
-            help="Each label by itself: several may fit, or none; 0.5 is no evidence.",
+            help="Each label by itself: several may fit, or none.",
             panel=lab.LABELS_PANEL,
         ),
     ] = False,

@@ -70,6 +70,10 @@ class LabelForm:
         """Return the prompt without a text: what all of them begin with, and a little more."""
         return self.prompt("")
 
+    def questions(self, text: str) -> tuple[tuple[Prompt, tuple[str, ...]], ...]:
+        """Return what is asked of a text: prompts, and the continuations that are scored behind each."""
+        return ((self.prompt(text), self.continuations),)
+
     @property
     def continuations(self) -> tuple[str, ...]:
         """Return all words of all labels, as they would follow the prompt."""
@@ -77,7 +81,7 @@ class LabelForm:
         return tuple(f"{space}{word}{self.stop}" for words in self.words for word in words)
 
     def scores(self, logprobs: Sequence[float]) -> tuple[float, ...]:
-        """Return the log-probability of each label from those of the continuations, in nats.
+        """Return the log-probability of each label from those of all continuations, in nats.
 
         Where one of the labels is right, they are normalized.
         """
@@ -97,6 +101,38 @@ class LabelForm:
 
     def _line(self, text: str) -> str:
         return self.line.replace("{text}", harmless(text))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelForm:
+    """A form that asks the other way round: how likely the text is behind each label.
+
+    That is the noisy channel of statistical translation, and of Min et al. 2022, "Noisy Channel Language
+    Model Prompting for Few-Shot Text Classification". A liking of the model for a label has no part in
+    it. `examples` come first, `line` shows a label: `{label}` stands for it, and the text follows.
+    """
+
+    name: str
+    examples: str
+    line: str
+    words: tuple[str, ...]
+
+    @property
+    def head(self) -> Prompt:
+        """Return what the prompts of all labels begin with."""
+        return self.examples
+
+    def questions(self, text: str) -> tuple[tuple[Prompt, tuple[str, ...]], ...]:
+        """Return a prompt for each label, and the text as it would follow."""
+        wanted = (f" {harmless(text)}\n",)
+        return tuple((self.examples + self.line.replace("{label}", word), wanted) for word in self.words)
+
+    def scores(self, logprobs: Sequence[float]) -> tuple[float, ...]:
+        """Return the log-probability of each label, if all are alike likely, from those of the text."""
+        return log_softmax(logprobs)
+
+
+AnyForm = LabelForm | ChannelForm
 
 
 def harmless(text: str) -> str:

@@ -3,39 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 
-from gptcli.prompts.labels import Label, LabelForm
+from gptcli.prompts.labels import ChannelForm, Label, LabelForm
 
-LISTED_CHARACTERS = 1500  # of labels in the prompt; with more, they are only scored
+DESCRIBED_CHARACTERS = 1500  # of descriptions in a prompt; longer ones are left out of it
 
-
-@dataclass(frozen=True, slots=True)
-class _Case:
-    """An example of the task with labels of its own."""
-
-    labels: str
-    texts: tuple[tuple[str, str], ...]
-
-
-# Each shows that the labels differ from case to case, and that none of them is usual.
-_CASES = (
-    _Case(
-        "cooking, gardening, travel",
-        (
-            ("The night train to Lisbon leaves at nine.", "travel"),
-            ("Prune the roses before the first frost.", "gardening"),
-            ("Let the dough rest for an hour.", "cooking"),
-        ),
+# Labels with their texts: labels are topics here, and there what a text is for.
+_EXAMPLES = (
+    (
+        ("travel", "The night train to Lisbon leaves at nine."),
+        ("gardening", "Prune the roses before the first frost."),
+        ("cooking", "Let the dough rest for an hour."),
     ),
-    _Case(
-        "question, complaint, order",
-        (
-            ("My parcel arrived open and half empty.", "complaint"),
-            ("Please send me two more of the blue ones.", "order"),
-            ("Do you also deliver on Saturdays?", "question"),
-        ),
+    (
+        ("complaint", "My parcel arrived open and half empty."),
+        ("order", "Please send me two more of the blue ones."),
+        ("question", "Do you also deliver on Saturdays?"),
     ),
 )
 # Texts about many things, and about nothing: what a model answers to them is its liking for a label.
@@ -63,31 +46,34 @@ SAMPLE = (
 )
 
 
-def label_form(labels: Sequence[Label], *, is_multi: bool = False) -> LabelForm:
-    """Return the form for a user's labels."""
-    names = [label.name for label in labels]
-    listed = ", ".join(names)
-    described = "".join(f"{label.name}: {label.description}\n" for label in labels if label.description)
-    head = "".join(
-        f"Labels: {case.labels}\n"
-        + "".join(f"Text: {text}\nLabel: {label}\n" for text, label in case.texts)
-        + "\n"
-        for case in _CASES
-    )
-    if len(listed) + len(described) <= LISTED_CHARACTERS:
-        head += f"Labels: {listed}\n{described}"
+def topic_form(labels: Sequence[Label], *, is_multi: bool = False) -> LabelForm:
+    """Return the form that asks for a user's label behind a text.
+
+    It shows no examples: two models found the right label more often without (see `channel_form`).
+    """
+    described = [f"{label.name}: {label.description}" for label in labels if label.description]
+    if sum(map(len, described)) > DESCRIBED_CHARACTERS:
+        described = []
     return LabelForm(
-        name="each label" if is_multi else "labels",
-        instruction=head.rstrip("\n"),
+        name="each label" if is_multi else "label",
+        instruction="\n".join(described),
         separator="\n",
-        line="Text: {text}\nLabel:",
-        words=tuple((name,) for name in names),
+        line="Text: {text}\nTopic:",
+        words=tuple((label.name,) for label in labels),
         is_multi=is_multi,
-        stop="\n" if _overlap(names) else "",
+        stop="\n",  # so that a label is whole, where another's begins so
     )
 
 
-def _overlap(names: Sequence[str]) -> bool:
-    """Tell whether one name begins as another."""
-    ordered = sorted(names)
-    return any(after.startswith(name) for name, after in pairwise(ordered))
+def channel_form(labels: Sequence[Label]) -> ChannelForm:
+    """Return the form that asks for a text behind each of a user's labels."""
+    shown = ("".join(f"Label: {label}\nText: {text}\n" for label, text in texts) for texts in _EXAMPLES)
+    return ChannelForm(
+        name="text",
+        examples="\n".join(shown) + "\n",
+        line="Label: {label}\nText:",
+        words=tuple(
+            f"{label.name} ({label.description})" if label.description else label.name
+            for label in labels
+        ),
+    )

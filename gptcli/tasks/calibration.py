@@ -40,18 +40,20 @@ def uncalibrated(forms: int, labels: int) -> Calibration:
     return Calibration((1 / forms,) * forms, (0.0,) * labels)
 
 
-def from_prior(samples: Sequence[Scores]) -> Calibration:
+def from_prior(samples: Sequence[Scores], weights: Sequence[float]) -> Calibration:
     """Return the calibration under which texts that have nothing in common favour no label.
 
-    Their evidence for each label is 0 on average; so of labels by themselves 0.5 means no evidence.
+    Their evidence for each label is 0 on average, by the forms that the samples have scores of, the
+    first ones; others are weighted alone.
 
     As Zhou et al. 2023 (Batch Calibration), with a sample of our own in place of the user's texts, so
     that no result depends on others.
     """
-    plain = uncalibrated(len(samples[0]), len(samples[0][0]))
+    forms, labels = len(samples[0]), len(samples[0][0])
+    plain = Calibration(tuple(weights[:forms]), (0.0,) * labels)
     found = [plain.log_odds(scores) for scores in samples]
     biases = tuple(-sum(column) / len(found) for column in zip(*found, strict=True))
-    return Calibration(plain.weights, biases)
+    return Calibration(tuple(weights), biases)
 
 
 def fit(samples: Sequence[Scores], targets: Sequence[int]) -> Calibration:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from gptcli.engine.api import Engine, ModelInfo, Score, Scored
 from gptcli.errors import ContextOverflowError
-from gptcli.prompts.labels import Example, Label, LabelForm
+from gptcli.prompts.labels import AnyForm, Example, Label, LabelForm
 from gptcli.prompts.sentiment import (
     BINARY,
     WITH_NEUTRAL,
@@ -16,7 +16,7 @@ from gptcli.prompts.sentiment import (
     sentiment_forms,
     sentiment_sample,
 )
-from gptcli.prompts.topics import SAMPLE, label_form
+from gptcli.prompts.topics import SAMPLE, channel_form, topic_form
 from gptcli.tasks.calibration import (
     Calibration,
     Scores,
@@ -31,6 +31,15 @@ from gptcli.tasks.ordered import run_ordered
 # A few sentences, as long as the examples and the sample: the mean over such windows finds the sentiment
 # of a film review of 3,000 characters in 0.93 of cases, one window of 2,400 bytes in 0.73 (270M base).
 SENTIMENT_WINDOW_BYTES = 300
+# Of a label behind a text, and of a text behind each label: fitted on 200 texts of seven sets (news,
+# intents, support, tone; English, German, Chinese) with 3 to 7 labels. A 270M base model then finds
+# 0.85 of them, a 0.5B instruct model 0.93 of 78, with calibration errors of 0.03 to 0.05. The first
+# alone finds 0.75 and 0.83, and a prompt that lists the labels, behind examples, 0.56 and 0.57.
+TOGETHER = (0.5, 0.6)
+# Of labels by themselves, where half of the texts have the label: nearly the same of both models.
+BY_ITSELF, BY_ITSELF_BIAS = (0.25,), -1.2
+MOST_TOLD_APART = 20  # labels; with more, a text behind each would take too long
+LABEL_WINDOW_BYTES = 600  # so that the log-odds of a text, a sum over its tokens, do not grow with it
 
 Report = Callable[[int, int], object]  # texts measured, of how many
 
@@ -38,6 +47,8 @@ Report = Callable[[int, int], object]  # texts measured, of how many
 @dataclass(frozen=True, slots=True)
 class Choice:
     """The form that suits a model best, by its name, and the calibration that belongs to it.
+
+    Of a question whose forms are asked together, all their names.
 
     `left_out`: forms that were not compared, because the context window is too small for them.
     """
@@ -51,15 +62,18 @@ class Choice:
 class Question:
     """What is to be known of texts, in every form that a model might be asked in.
 
-    `sample` is what a model is measured on: texts with labels, or without if none are known. Long texts
-    are read in windows of `window_bytes`. `chinese` is the question for Chinese texts, where it is
-    another: the bias of a small model differs from script to script.
+    `sample` is what a model is measured on. Where no texts with these labels are known there are plain
+    `texts`, and the forms are asked together, with these `weights` and `bias`. Long texts are read in
+    windows of `window_bytes`. `chinese` is the question for Chinese texts, where it is another: the
+    bias of a small model differs from script to script.
     """
 
     labels: tuple[str, ...]
-    forms: tuple[LabelForm, ...]
+    forms: tuple[AnyForm, ...]
     sample: tuple[Example, ...] = ()
     texts: tuple[str, ...] = ()
+    weights: tuple[float, ...] = ()
+    bias: float = 0.0
     is_multi: bool = False
     window_bytes: int = WINDOW_BYTES
     chinese: Question | None = None
@@ -67,26 +81,46 @@ class Question:
     @property
     def digest(self) -> str:
         """Return what tells this question, with its forms and its sample, from any other."""
-        parts = (self.labels, self.forms, self.sample, self.texts)
+        parts: tuple[object, ...] = (self.labels, self.forms, self.sample, self.texts)
+        if self.texts:
+            parts = (*parts, self.weights, self.bias)
         return hashlib.sha256(repr(parts).encode("utf-8", "replace")).hexdigest()[:24]
 
     def only(self, form: str) -> Question:
         """Return the question in this form alone."""
-        forms = tuple(each for each in self.forms if each.name == form)
-        return replace(self, forms=forms, chinese=self.chinese and self.chinese.only(form))
+        return replace(
+            self,
+            forms=tuple(each for each in self.forms if each.name == form),
+            weights=(1.0,) if self.weights else (),
+            chinese=self.chinese and self.chinese.only(form),
+        )
 
     def task(self, choice: Choice | None, chinese: Choice | None = None) -> LabelTask:
         """Return the task for a model whose choices are known; None: the first form, not calibrated."""
-        choice = choice or Choice(self.forms[0].name, uncalibrated(1, len(self.labels)))
-        form = next(form for form in self.forms if form.name == choice.form)
+        if self.texts:
+            choice = choice or self.together(Calibration(self.weights, (0.0,) * len(self.labels)))
+            forms = self.forms
+        else:
+            choice = choice or Choice(self.forms[0].name, uncalibrated(1, len(self.labels)))
+            forms = tuple(form for form in self.forms if form.name == choice.form)
         return LabelTask(
             labels=self.labels,
-            forms=(form,),
+            forms=forms,
             calibration=choice.calibration,
             is_multi=self.is_multi,
             window_bytes=self.window_bytes,
             chinese=self.chinese.task(chinese) if self.chinese else None,
         )
+
+    def measured(self) -> tuple[LabelForm, ...]:
+        """Return the forms that have a liking for a label, or do not suit a model."""
+        return tuple(form for form in self.forms if isinstance(form, LabelForm))
+
+    def together(self, calibration: Calibration) -> Choice:
+        """Return the choice of all forms."""
+        biases = tuple(each + self.bias for each in calibration.biases)
+        name = " and ".join(form.name for form in self.forms)
+        return Choice(name, replace(calibration, biases=biases))
 
 
 def sentiment_question(*, with_neutral: bool, is_chat: bool) -> Question:
@@ -107,11 +141,17 @@ def sentiment_question(*, with_neutral: bool, is_chat: bool) -> Question:
 
 def label_question(labels: Sequence[Label], *, is_multi: bool = False) -> Question:
     """Return the question which of a user's labels fits a text."""
+    forms: tuple[AnyForm, ...] = (topic_form(labels, is_multi=is_multi),)
+    if not is_multi and len(labels) <= MOST_TOLD_APART:
+        forms = (*forms, channel_form(labels))
     return Question(
         labels=tuple(label.name for label in labels),
-        forms=(label_form(labels, is_multi=is_multi),),
+        forms=forms,
         texts=SAMPLE,
+        weights=BY_ITSELF if is_multi else TOGETHER if len(forms) > 1 else (1.0,),
+        bias=BY_ITSELF_BIAS if is_multi else 0.0,
         is_multi=is_multi,
+        window_bytes=LABEL_WINDOW_BYTES,
     )
 
 
@@ -122,8 +162,9 @@ def measure(engine: Engine, question: Question, on_progress: Report) -> Choice:
     fit in the context window; if none does, that is a ContextOverflowError.
     """
     texts = question.texts or tuple(example.text for example in question.sample)
-    asked = [(form, text) for form in question.forms for text in texts]
-    found: dict[str, list[Scores]] = {form.name: [] for form in question.forms}
+    forms = question.measured()
+    asked = [(form, text) for form in forms for text in texts]
+    found: dict[str, list[Scores]] = {form.name: [] for form in forms}
     numbers = {id(pair): n for n, pair in enumerate(asked)}
     results = run_ordered(
         engine,
@@ -146,11 +187,14 @@ def measure(engine: Engine, question: Question, on_progress: Report) -> Choice:
             raise result
         on_progress(done, len(asked))
     fitting = [name for name in found if name not in too_long]
-    if not fitting:
+    if too_long and not fitting:
         raise _no_form_fits(engine.model, min(too_long.values()))
     if question.texts:
-        (name,) = fitting
-        return Choice(name, from_prior(found[name]))
+        return question.together(
+            from_prior(found[fitting[0]], question.weights)
+            if fitting
+            else Calibration(question.weights, (0.0,) * len(question.labels))
+        )
     targets = [example.label for example in question.sample]
     best = min(fitting, key=lambda name: cross_validated_loss(found[name], targets))
     return Choice(best, fit(found[best], targets), tuple(too_long))

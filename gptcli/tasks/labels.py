@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import count
+from dataclasses import dataclass
+from itertools import count, groupby
 from typing import Generic, TypeVar
 
 from gptcli.engine.api import Engine, Prompt, Request, Score, Scored
 from gptcli.errors import GptcliError
 from gptcli.languages import is_chinese
-from gptcli.prompts.labels import LabelForm, log_softmax
+from gptcli.prompts.labels import AnyForm, log_softmax
 from gptcli.tasks.calibration import Calibration
 from gptcli.tasks.ordered import Result, run_ordered
 from gptcli.tasks.passages import windows
@@ -30,7 +30,7 @@ class LabelTask:
     """
 
     labels: tuple[str, ...]
-    forms: tuple[LabelForm, ...]
+    forms: tuple[AnyForm, ...]
     calibration: Calibration
     is_multi: bool = False
     window_bytes: int = WINDOW_BYTES
@@ -65,7 +65,7 @@ class Classifier:
     def __init__(self, engine: Engine, task: LabelTask) -> None:
         self._engine = engine
         self.task = task
-        self._heads: dict[LabelForm, Prompt] = {}
+        self._heads: dict[AnyForm, Prompt] = {}
 
     def classify(
         self, items: Iterable[T], text_of: Callable[[T], str]
@@ -95,13 +95,13 @@ class Classifier:
         if unit.form is None:
             return _NOTHING
         return Score(
-            prefix=unit.form.prompt(unit.part),
-            continuations=unit.form.continuations,
+            prefix=unit.prefix,
+            continuations=unit.continuations,
             head=self._head(unit.form),
             id=unit.number,
         )
 
-    def _head(self, form: LabelForm) -> Prompt:
+    def _head(self, form: AnyForm) -> Prompt:
         """Return a form's head, which is long, made once."""
         if form not in self._heads:
             self._heads[form] = form.head
@@ -118,19 +118,23 @@ class Classifier:
             parts = windows(text, self.task.window_bytes)
             tasks = [self.task.for_text(part.text) for part in parts]
             asked = [
-                (part.text, task, form)
-                for part, task in zip(parts, tasks, strict=True)
+                (n, part.text, task, form, question)
+                for n, (part, task) in enumerate(zip(parts, tasks, strict=True))
                 for form in task.forms
+                for question in form.questions(part.text)
             ]
             if not asked:
                 yield _Unit(item=item, text=text, task=self.task)
-            for n, (part, task, form) in enumerate(asked, 1):
+            for n, (window, part, task, form, (prefix, continuations)) in enumerate(asked, 1):
                 yield _Unit(
                     item=item,
                     text=text,
                     task=task,
+                    window=window,
                     part=part,
                     form=form,
+                    prefix=prefix,
+                    continuations=continuations,
                     number=next(numbers),
                     is_last=n == len(asked),
                 )
@@ -139,8 +143,8 @@ class Classifier:
         text = units[0].text
         if units[0].form is None:
             return Classification(text=text, label=None, score=None, scores={})
-        parts = list(_by_part(units))
-        log_odds = [part[0].task.calibration.log_odds([unit.scores for unit in part]) for part in parts]
+        parts = [list(part) for _, part in groupby(units, lambda unit: unit.window)]
+        log_odds = [_log_odds(part) for part in parts]
         sizes = [len(part[0].part) for part in parts]
         return classification(
             text,
@@ -153,32 +157,35 @@ class Classifier:
 
 @dataclass(slots=True, kw_only=True)
 class _Unit(Generic[T]):
-    """One request: a window of a text in one form. Without a form: nothing to ask about."""
+    """One request about a window of a text, in one form. Without a form: nothing to ask about."""
 
     item: T
     text: str
     task: LabelTask
+    window: int = 0
     part: str = ""
-    form: LabelForm | None = None
+    form: AnyForm | None = None
+    prefix: Prompt = ""
+    continuations: tuple[str, ...] = ()
     number: int = 0
     is_last: bool = True
     problem: GptcliError | None = None
-    scores: tuple[float, ...] = field(default=())
+    logprobs: tuple[float, ...] = ()
     tokens: int = 0
 
     def take(self, result: Scored) -> None:
-        if self.form is not None:
-            self.scores = self.form.scores(result.logprobs)
-            self.tokens = result.usage.prompt_tokens - result.usage.cached_tokens
+        self.logprobs = result.logprobs
+        self.tokens = result.usage.prompt_tokens - result.usage.cached_tokens
 
 
-def _by_part(units: Sequence[_Unit[T]]) -> Iterator[Sequence[_Unit[T]]]:
-    """Yield the units of each window: one for each form of its task."""
-    at = 0
-    while at < len(units):
-        forms = len(units[at].task.forms)
-        yield units[at : at + forms]
-        at += forms
+def _log_odds(units: Sequence[_Unit[T]]) -> list[float]:
+    """Return the evidence for each label from all requests about a window."""
+    scores = [
+        form.scores([logprob for unit in asked for logprob in unit.logprobs])
+        for form, asked in groupby(units, lambda unit: unit.form)
+        if form is not None
+    ]
+    return units[0].task.calibration.log_odds(scores)
 
 
 _NOTHING = Scored(id=0, logprobs=(), token_counts=())
