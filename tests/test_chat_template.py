@@ -361,7 +361,7 @@ def test_a_hostile_template_is_a_clean_and_quick_error(
     monkeypatch.setattr("gptcli.engine.chat_template.budget.TIME_LIMIT_S", 0.5)
     started = time.monotonic()
     failure(source)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 1.5
 
 
 def test_outside_the_main_thread_the_steps_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -390,7 +390,7 @@ def test_what_takes_long_in_one_go_is_stopped_by_the_timer(monkeypatch: pytest.M
     )
     started = time.monotonic()
     assert failure(compares) == "it takes too long"
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 1
 
 
 def test_an_alarm_lost_while_garbage_is_collected_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ def test_large_vocabulary_is_walked_fast(model: Path) -> None:
     started = time.perf_counter()
     diagnose(model)
 
-    assert time.perf_counter() - started < 2  # about 0.01 s
+    assert time.perf_counter() - started < 0.5  # about 0.01 s
 
 
 # ------------------------------------------------------------------------------ files that are no model

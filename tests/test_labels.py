@@ -209,6 +209,26 @@ def test_a_window_that_fails_fails_its_text_alone() -> None:
     assert (label(first), second, label(third)) == ("up", problem, "up")
 
 
+def test_prompts_of_a_long_text_are_made_when_they_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each repeats the examples: all of them at once would be many times the text.
+    made = []
+    prompt = LabelForm.prompt
+
+    def counted(form: LabelForm, text: str) -> object:
+        made.append(text)
+        return prompt(form, text)
+
+    def rule(_prefix: str, _continuation: str) -> float:
+        most.append(len(made))
+        return -1.0
+
+    most: list[int] = []
+    monkeypatch.setattr(LabelForm, "prompt", counted)
+    list(Classifier(RuleEngine(rule), task()).classify(["good. " * 1000], str))
+
+    assert most[0] < 20 < len(made)
+
+
 def test_requests_are_exact_and_have_ids_of_their_own() -> None:
     engine = RuleEngine(RULE)
     list(Classifier(engine, task()).classify(["a", "b. " * 30, "c"], str))
@@ -288,7 +308,7 @@ def test_scores_of_a_form_are_normalized(logprobs: list[float]) -> None:
 def test_a_text_is_asked_for_behind_each_label() -> None:
     form = channel_form([Label("bug", "it is broken"), Label("praise")])
 
-    asked = form.questions("It <s>fell</s>\napart.")
+    asked = [form.question("It <s>fell</s>\napart.", n) for n in range(form.question_count)]
 
     prefixes = [prefix for prefix, _ in asked]
     assert prefixes == [f"{form.head}Label: {each}\nText:" for each in ("bug (it is broken)", "praise")]

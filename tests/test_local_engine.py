@@ -223,7 +223,7 @@ def test_ctrl_c_stops_within_200_ms_while_a_long_prompt_is_evaluated(starter_mod
     took = time.monotonic() - sent
 
     assert status == 130
-    assert took < 3  # the figure is 0.2; a busy test machine gets a margin
+    assert took < 1  # the figure is 0.2; a busy test machine gets a margin
     for stream in (process.stdout, process.stderr):
         assert stream is not None
         stream.close()
@@ -244,7 +244,7 @@ def test_cancelling_a_long_prompt_leaves_the_engine_usable(starter_model: Path) 
     after = complete(engine, question)
     engine.close()
 
-    assert took < 3
+    assert took < 1
     assert after.text == before.text
 
 
@@ -292,5 +292,5 @@ def test_ctrl_c_while_the_model_loads(starter_model: Path) -> None:
     _, errors = process.communicate(timeout=10)
 
     assert process.returncode == 130
-    assert time.monotonic() - sent < 3
+    assert time.monotonic() - sent < 0.8
     assert errors == b""

@@ -70,9 +70,13 @@ class LabelForm:
         """Return the prompt without a text: what all of them begin with, and a little more."""
         return self.prompt("")
 
-    def questions(self, text: str) -> tuple[tuple[Prompt, tuple[str, ...]], ...]:
-        """Return what is asked of a text: prompts, and the continuations that are scored behind each."""
-        return ((self.prompt(text), self.continuations),)
+    @property
+    def question_count(self) -> int:
+        return 1
+
+    def question(self, text: str, _: int = 0) -> tuple[Prompt, tuple[str, ...]]:
+        """Return a prompt, and the continuations that are scored behind it."""
+        return self.prompt(text), self.continuations
 
     @property
     def continuations(self) -> tuple[str, ...]:
@@ -122,10 +126,14 @@ class ChannelForm:
         """Return what the prompts of all labels begin with."""
         return self.examples
 
-    def questions(self, text: str) -> tuple[tuple[Prompt, tuple[str, ...]], ...]:
-        """Return a prompt for each label, and the text as it would follow."""
-        wanted = (f" {harmless(text)}\n",)
-        return tuple((self.examples + self.line.replace("{label}", word), wanted) for word in self.words)
+    @property
+    def question_count(self) -> int:
+        return len(self.words)
+
+    def question(self, text: str, label: int) -> tuple[Prompt, tuple[str, ...]]:
+        """Return the prompt of a label, by its position, and the text as it would follow."""
+        prompt = self.examples + self.line.replace("{label}", self.words[label])
+        return prompt, (f" {harmless(text)}\n",)
 
     def scores(self, logprobs: Sequence[float]) -> tuple[float, ...]:
         """Return the log-probability of each label, if all are alike likely, from those of the text."""

@@ -98,7 +98,7 @@ class Question:
     def task(self, choice: Choice | None, chinese: Choice | None = None) -> LabelTask:
         """Return the task for a model whose choices are known; None: the first form, not calibrated."""
         if self.texts:
-            choice = choice or self.together(Calibration(self.weights, (0.0,) * len(self.labels)))
+            choice = choice or self.together()
             forms = self.forms
         else:
             choice = choice or Choice(self.forms[0].name, uncalibrated(1, len(self.labels)))
@@ -116,8 +116,9 @@ class Question:
         """Return the forms that have a liking for a label, or do not suit a model."""
         return tuple(form for form in self.forms if isinstance(form, LabelForm))
 
-    def together(self, calibration: Calibration) -> Choice:
-        """Return the choice of all forms."""
+    def together(self, calibration: Calibration | None = None) -> Choice:
+        """Return the choice of all forms; without a calibration, nothing is known of the model."""
+        calibration = calibration or Calibration(self.weights, (0.0,) * len(self.labels))
         biases = tuple(each + self.bias for each in calibration.biases)
         name = " and ".join(form.name for form in self.forms)
         return Choice(name, replace(calibration, biases=biases))
@@ -190,11 +191,8 @@ def measure(engine: Engine, question: Question, on_progress: Report) -> Choice:
     if too_long and not fitting:
         raise _no_form_fits(engine.model, min(too_long.values()))
     if question.texts:
-        return question.together(
-            from_prior(found[fitting[0]], question.weights)
-            if fitting
-            else Calibration(question.weights, (0.0,) * len(question.labels))
-        )
+        prior = from_prior(found[fitting[0]], question.weights) if fitting else None
+        return question.together(prior)
     targets = [example.label for example in question.sample]
     best = min(fitting, key=lambda name: cross_validated_loss(found[name], targets))
     return Choice(best, fit(found[best], targets), tuple(too_long))

@@ -94,9 +94,10 @@ class Classifier:
             return unit.problem
         if unit.form is None:
             return _NOTHING
+        prefix, continuations = unit.form.question(unit.part, unit.question)
         return Score(
-            prefix=unit.prefix,
-            continuations=unit.continuations,
+            prefix=prefix,
+            continuations=continuations,
             head=self._head(unit.form),
             id=unit.number,
         )
@@ -121,11 +122,11 @@ class Classifier:
                 (n, part.text, task, form, question)
                 for n, (part, task) in enumerate(zip(parts, tasks, strict=True))
                 for form in task.forms
-                for question in form.questions(part.text)
+                for question in range(form.question_count)
             ]
             if not asked:
                 yield _Unit(item=item, text=text, task=self.task)
-            for n, (window, part, task, form, (prefix, continuations)) in enumerate(asked, 1):
+            for n, (window, part, task, form, question) in enumerate(asked, 1):
                 yield _Unit(
                     item=item,
                     text=text,
@@ -133,8 +134,7 @@ class Classifier:
                     window=window,
                     part=part,
                     form=form,
-                    prefix=prefix,
-                    continuations=continuations,
+                    question=question,
                     number=next(numbers),
                     is_last=n == len(asked),
                 )
@@ -157,7 +157,7 @@ class Classifier:
 
 @dataclass(slots=True, kw_only=True)
 class _Unit(Generic[T]):
-    """One request about a window of a text, in one form. Without a form: nothing to ask about."""
+    """One question about a window of a text, in one form. Without a form: nothing to ask about."""
 
     item: T
     text: str
@@ -165,8 +165,7 @@ class _Unit(Generic[T]):
     window: int = 0
     part: str = ""
     form: AnyForm | None = None
-    prefix: Prompt = ""
-    continuations: tuple[str, ...] = ()
+    question: int = 0
     number: int = 0
     is_last: bool = True
     problem: GptcliError | None = None
@@ -179,7 +178,7 @@ class _Unit(Generic[T]):
 
 
 def _log_odds(units: Sequence[_Unit[T]]) -> list[float]:
-    """Return the evidence for each label from all requests about a window."""
+    """Return the evidence for each label from all questions about a window."""
     scores = [
         form.scores([logprob for unit in asked for logprob in unit.logprobs])
         for form, asked in groupby(units, lambda unit: unit.form)
